@@ -1,0 +1,167 @@
+#include "core/attention/attention_job.h"
+
+#include <algorithm>
+#include <atomic>
+#include <utility>
+
+namespace attnd {
+namespace {
+
+// Kernel tiles are small for small shapes; a worker takes as many at once as make this
+// many floating-point operations (some tens of microseconds), so that claiming is free.
+constexpr double kFlopsPerClaim = 4e6;
+// Bytes between tensors in the gathered block: a cache line.
+constexpr size_t kAlignment = 64;
+
+size_t Aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+
+class AttentionJob final : public Job {
+ public:
+  AttentionJob(AttentionRequest request, AttentionPlan plan, EngineKind engine, BufferPool* pool,
+               AttentionCallback done)
+      : request_(std::move(request)), plan_(std::move(plan)), engine_(engine), pool_(pool), done_(std::move(done)) {}
+
+  absl::StatusOr<int64_t> Prepare() override;
+  absl::Status RunTile(int64_t tile) override;
+  void Done(const absl::Status& status, const JobTimings& timings) override;
+
+ private:
+  absl::Status AllocateResult();
+  absl::Status Gather();
+  void Cut();
+  [[nodiscard]] Tile KernelTile(int64_t index) const;
+
+  AttentionRequest request_;
+  const AttentionPlan plan_;
+  const EngineKind engine_;
+  BufferPool* const pool_;
+  const AttentionCallback done_;
+
+  Buffer input_;
+  AttentionData data_;
+  AttentionResult result_;
+  int64_t tiles_per_head_ = 0;
+  int64_t kernel_tiles_ = 0;
+  int64_t tiles_per_claim_ = 1;
+  std::atomic<int64_t> empty_rows_ = 0;
+  std::atomic<int64_t> non_finite_rows_ = 0;
+};
+
+absl::StatusOr<int64_t> AttentionJob::Prepare() {
+  if (absl::Status status = AllocateResult(); !status.ok()) return status;
+  if (plan_.rows() == 0) {
+    request_.owner.reset();
+    return 0;
+  }
+  if (absl::Status status = Gather(); !status.ok()) return status;
+  Cut();
+  return (kernel_tiles_ + tiles_per_claim_ - 1) / tiles_per_claim_;
+}
+
+absl::Status AttentionJob::AllocateResult() {
+  const Dims& dims = plan_.dims;
+  const auto allocate = [&](int64_t floats, Buffer& buffer) {
+    auto block = pool_->Allocate(static_cast<size_t>(floats) * sizeof(float));
+    if (!block.ok()) return block.status();
+    buffer = *std::move(block);
+    return absl::OkStatus();
+  };
+  result_.output_shape = plan_.output_shape;
+  if (absl::Status status = allocate(plan_.rows() * dims.value_dim, result_.output); !status.ok()) return status;
+  data_.output = result_.output.floats();
+  if (plan_.outputs.lse) {
+    result_.has_lse = true;
+    result_.lse_shape = {dims.batch, dims.heads, dims.q_len};
+    if (absl::Status status = allocate(plan_.rows(), result_.lse); !status.ok()) return status;
+    data_.lse = result_.lse.floats();
+  }
+  if (plan_.outputs.weights) {
+    result_.has_weights = true;
+    result_.weights_shape = {dims.batch, dims.heads, dims.q_len, dims.kv_len};
+    if (absl::Status status = allocate(plan_.rows() * dims.kv_len, result_.weights); !status.ok()) return status;
+    data_.weights = result_.weights.floats();
+  }
+  return absl::OkStatus();
+}
+
+absl::Status AttentionJob::Gather() {
+  const size_t key_at = Aligned(request_.query.bytes.size());
+  const size_t value_at = key_at + Aligned(request_.key.bytes.size());
+  auto block = pool_->Allocate(value_at + request_.value.bytes.size());
+  if (!block.ok()) return block.status();
+  input_ = *std::move(block);
+  std::byte* base = input_.data();
+  request_.query.bytes.CopyTo(base);
+  request_.key.bytes.CopyTo(base + key_at);
+  request_.value.bytes.CopyTo(base + value_at);
+  data_.query = reinterpret_cast<const float*>(base);
+  data_.key = reinterpret_cast<const float*>(base + key_at);
+  data_.value = reinterpret_cast<const float*>(base + value_at);
+  request_.owner.reset();
+  return absl::OkStatus();
+}
+
+void AttentionJob::Cut() {
+  const Dims& dims = plan_.dims;
+  const int64_t rows = dims.q_len * dims.group();
+  const int64_t rows_per_tile = RowsPerTile(engine_);
+  tiles_per_head_ = (rows + rows_per_tile - 1) / rows_per_tile;
+  kernel_tiles_ = dims.batch * dims.kv_heads * tiles_per_head_;
+  const double flops_per_tile = std::max(1.0, plan_.flops / static_cast<double>(kernel_tiles_));
+  tiles_per_claim_ =
+      std::clamp<int64_t>(static_cast<int64_t>(std::min(kFlopsPerClaim / flops_per_tile, 1e6)), 1, kernel_tiles_);
+}
+
+// Within a head the last rows come first: with causal they are the longest, and short
+// tiles at the end keep workers level.
+Tile AttentionJob::KernelTile(int64_t index) const {
+  const int64_t head = index / tiles_per_head_;
+  const int64_t block = tiles_per_head_ - 1 - index % tiles_per_head_;
+  const int64_t row_begin = block * RowsPerTile(engine_);
+  const int64_t row_end = std::min(row_begin + RowsPerTile(engine_), plan_.dims.q_len * plan_.dims.group());
+  return {head / plan_.dims.kv_heads, head % plan_.dims.kv_heads, row_begin, row_end};
+}
+
+absl::Status AttentionJob::RunTile(int64_t tile) {
+  TileEngine& engine = EngineForThisThread(engine_);
+  const int64_t end = std::min((tile + 1) * tiles_per_claim_, kernel_tiles_);
+  for (int64_t i = tile * tiles_per_claim_; i < end; ++i) {
+    const absl::StatusOr<RowCounts> counts = engine.Run(plan_, data_, KernelTile(i));
+    if (!counts.ok()) return counts.status();
+    empty_rows_.fetch_add(counts->empty, std::memory_order_relaxed);
+    non_finite_rows_.fetch_add(counts->non_finite, std::memory_order_relaxed);
+  }
+  return absl::OkStatus();
+}
+
+void AttentionJob::Done(const absl::Status& status, const JobTimings& timings) {
+  input_ = Buffer();
+  request_.owner.reset();
+  if (!status.ok()) {
+    result_ = AttentionResult();
+    done_(status, timings);
+    return;
+  }
+  result_.timings = timings;
+  result_.tiles = kernel_tiles_;
+  result_.flops = plan_.flops;
+  result_.rows = {empty_rows_.load(std::memory_order_relaxed), non_finite_rows_.load(std::memory_order_relaxed)};
+  done_(std::move(result_), timings);
+}
+
+}  // namespace
+
+std::shared_ptr<Job> NewAttentionJob(AttentionRequest request, AttentionPlan plan, EngineKind engine, BufferPool* pool,
+                                     AttentionCallback done) {
+  return std::make_shared<AttentionJob>(std::move(request), std::move(plan), engine, pool, std::move(done));
+}
+
+JobSpec AttentionJobSpec(const AttentionPlan& plan) {
+  JobSpec spec;
+  spec.flops = plan.flops;
+  // The message's slices and the gathered copy live at the same time for a moment.
+  spec.bytes = 2 * plan.input_bytes + plan.output_bytes;
+  return spec;
+}
+
+}  // namespace attnd

@@ -1,0 +1,210 @@
+#include "core/attention/simd.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "core/attention/simd.cc"
+#include "hwy/foreach_target.h"  // IWYU pragma: keep
+#include "hwy/highway.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace attnd::simd::HWY_NAMESPACE {
+
+namespace hn = hwy::HWY_NAMESPACE;
+using D = hn::ScalableTag<float>;
+using DI = hn::RebindToSigned<D>;
+using V = hn::Vec<D>;
+
+constexpr float kNegInf = -std::numeric_limits<float>::infinity();
+
+size_t Lanes() { return hn::Lanes(D()); }
+
+// exp(x) for x <= 0 or NaN, relative error below 2^-22; 0 below -87.3, so no denormals.
+// x = n ln2 + r with n rounded by adding 1.5 * 2^23, then a polynomial in r and 2^n by
+// the exponent's bits.
+HWY_INLINE V ExpNonPositive(V x) {
+  const D d;
+  const DI di;
+  const V magic = hn::Set(d, 12582912.0F);
+  const V shifted = hn::MulAdd(x, hn::Set(d, 1.44269504F), magic);
+  const V n = hn::Sub(shifted, magic);
+  V r = hn::NegMulAdd(n, hn::Set(d, 0.693359375F), x);
+  r = hn::NegMulAdd(n, hn::Set(d, -2.12194440e-4F), r);
+  V p = hn::Set(d, 1.9875691500e-4F);
+  p = hn::MulAdd(p, r, hn::Set(d, 1.3981999507e-3F));
+  p = hn::MulAdd(p, r, hn::Set(d, 8.3334519073e-3F));
+  p = hn::MulAdd(p, r, hn::Set(d, 4.1665795894e-2F));
+  p = hn::MulAdd(p, r, hn::Set(d, 1.6666665459e-1F));
+  p = hn::MulAdd(p, r, hn::Set(d, 5.0000001201e-1F));
+  const V exp_r = hn::Add(hn::MulAdd(hn::Mul(r, r), p, r), hn::Set(d, 1.0F));
+  const auto exponent = hn::ShiftLeft<23>(hn::Add(hn::BitCast(di, shifted), hn::Set(di, 127)));
+  // A product, not an addition to the bits: NaN must stay NaN.
+  const V result = hn::Mul(exp_r, hn::BitCast(d, exponent));
+  return hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, -87.3F)), result);
+}
+
+float ExpNonPositive1(float x) { return hn::GetLane(ExpNonPositive(hn::Set(D(), x))); }
+
+void ScaleRow(const float* source, int64_t count, float factor, float* destination) {
+  const D d;
+  const auto n = static_cast<size_t>(count);
+  const V f = hn::Set(d, factor);
+  size_t i = 0;
+  for (; i + Lanes() <= n; i += Lanes()) hn::StoreU(hn::Mul(hn::LoadU(d, source + i), f), d, destination + i);
+  for (; i < n; ++i) destination[i] = factor * source[i];
+}
+
+// The largest of `keys` scores, -inf if all are NaN; NaN is found later, in the sum.
+HWY_INLINE float RowMax(const float* HWY_RESTRICT row, size_t keys) {
+  const D d;
+  V m0 = hn::Set(d, kNegInf);
+  V m1 = m0;
+  size_t k = 0;
+  // Max returns its second operand when one is NaN.
+  for (; k + 2 * Lanes() <= keys; k += 2 * Lanes()) {
+    m0 = hn::Max(hn::Load(d, row + k), m0);
+    m1 = hn::Max(hn::Load(d, row + k + Lanes()), m1);
+  }
+  for (; k < keys; k += Lanes()) m0 = hn::Max(hn::Load(d, row + k), m0);
+  return hn::GetLane(hn::MaxOfLanes(d, hn::Max(m0, m1)));
+}
+
+// row[k] = exp(row[k] - max); returns their sum.
+HWY_INLINE float ExpRow(float* HWY_RESTRICT row, size_t keys, float max) {
+  const D d;
+  const V m = hn::Set(d, max);
+  V s0 = hn::Zero(d);
+  V s1 = s0;
+  size_t k = 0;
+  for (; k + 2 * Lanes() <= keys; k += 2 * Lanes()) {
+    const V p0 = ExpNonPositive(hn::Sub(hn::Load(d, row + k), m));
+    const V p1 = ExpNonPositive(hn::Sub(hn::Load(d, row + k + Lanes()), m));
+    hn::Store(p0, d, row + k);
+    hn::Store(p1, d, row + k + Lanes());
+    s0 = hn::Add(s0, p0);
+    s1 = hn::Add(s1, p1);
+  }
+  for (; k < keys; k += Lanes()) {
+    const V p = ExpNonPositive(hn::Sub(hn::Load(d, row + k), m));
+    hn::Store(p, d, row + k);
+    s0 = hn::Add(s0, p);
+  }
+  return hn::GetLane(hn::SumOfLanes(d, hn::Add(s0, s1)));
+}
+
+void SoftmaxBlock(const ScoreBlock& block, const RowState& state) {
+  const auto keys = (block.keys + kRowMultiple - 1) / kRowMultiple * kRowMultiple;
+  for (int64_t r = 0; r < block.rows; ++r) {
+    float* row = block.scores + r * block.stride;
+    const KeyRange seen = block.visible == nullptr ? KeyRange{0, block.keys} : block.visible[r];
+    std::fill(row, row + std::min(seen.begin, seen.end), kNegInf);
+    std::fill(row + std::max<int64_t>(0, seen.end), row + keys, kNegInf);
+    const float block_max = RowMax(row, static_cast<size_t>(keys));
+    const float old_max = state.max[r];
+    const float new_max = std::max(old_max, block_max);
+    // Without a finite maximum every score is -inf or NaN: 0 keeps -inf - m defined.
+    const float m = new_max == kNegInf ? 0.0F : new_max;
+    if (old_max != new_max) {
+      const float alpha = ExpNonPositive1(old_max - m);
+      state.sum[r] *= alpha;
+      float* acc = state.acc + r * state.acc_stride;
+      ScaleRow(acc, state.acc_stride, alpha, acc);
+      state.max[r] = new_max;
+    }
+    state.sum[r] += ExpRow(row, static_cast<size_t>(keys), m);
+  }
+}
+
+void AccumulateVisible(const ScoreBlock& block, const float* value, int64_t value_stride, int64_t value_dim,
+                       const RowState& state) {
+  for (int64_t r = 0; r < block.rows; ++r) {
+    const float* p = block.scores + r * block.stride;
+    float* acc = state.acc + r * state.acc_stride;
+    const KeyRange seen = block.visible == nullptr ? KeyRange{0, block.keys} : block.visible[r];
+    for (int64_t k = seen.begin; k < seen.end; ++k) {
+      const float* v = value + k * value_stride;
+      for (int64_t c = 0; c < value_dim; ++c) acc[c] += p[k] * v[c];
+    }
+  }
+}
+
+void WeightsRow(const float* HWY_RESTRICT scores, int64_t count, float max, float sum,
+                float* HWY_RESTRICT destination) {
+  const D d;
+  const auto keys = static_cast<size_t>(count);
+  const V m = hn::Set(d, max == kNegInf ? 0.0F : max);
+  const V l = hn::Set(d, sum);
+  size_t k = 0;
+  for (; k + Lanes() <= keys; k += Lanes()) {
+    hn::StoreU(hn::Div(ExpNonPositive(hn::Sub(hn::Load(d, scores + k), m)), l), d, destination + k);
+  }
+  if (k < keys) {
+    HWY_ALIGN float tail[HWY_MAX_BYTES / sizeof(float)];
+    hn::Store(hn::Div(ExpNonPositive(hn::Sub(hn::Load(d, scores + k), m)), l), d, tail);
+    std::copy(tail, tail + (keys - k), destination + k);
+  }
+}
+
+bool AllFinite(const float* values, int64_t count) {
+  const D d;
+  const DI di;
+  const auto n = static_cast<size_t>(count);
+  const auto exponent = hn::Set(di, 0x7F800000);
+  size_t i = 0;
+  auto bad = hn::FirstN(di, 0);
+  for (; i + Lanes() <= n; i += Lanes()) {
+    const auto bits = hn::BitCast(di, hn::LoadU(d, values + i));
+    bad = hn::Or(bad, hn::Eq(hn::And(bits, exponent), exponent));
+  }
+  bool finite = hn::AllFalse(di, bad);
+  for (; i < n; ++i) finite = finite && std::isfinite(values[i]);
+  return finite;
+}
+
+bool DivideRow(const float* HWY_RESTRICT source, int64_t count, float divisor, float* HWY_RESTRICT destination) {
+  const D d;
+  const auto n = static_cast<size_t>(count);
+  const V l = hn::Set(d, divisor);
+  size_t i = 0;
+  for (; i + Lanes() <= n; i += Lanes()) hn::StoreU(hn::Div(hn::LoadU(d, source + i), l), d, destination + i);
+  for (; i < n; ++i) destination[i] = source[i] / divisor;
+  return AllFinite(destination, count);
+}
+
+const char* TargetName() { return hwy::TargetName(HWY_TARGET); }
+
+}  // namespace attnd::simd::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace attnd::simd {
+
+HWY_EXPORT(ScaleRow);
+HWY_EXPORT(SoftmaxBlock);
+HWY_EXPORT(AccumulateVisible);
+HWY_EXPORT(WeightsRow);
+HWY_EXPORT(DivideRow);
+HWY_EXPORT(AllFinite);
+HWY_EXPORT(TargetName);
+
+void ScaleRow(const float* source, int64_t n, float factor, float* destination) {
+  HWY_DYNAMIC_DISPATCH(ScaleRow)(source, n, factor, destination);
+}
+void SoftmaxBlock(const ScoreBlock& block, const RowState& state) { HWY_DYNAMIC_DISPATCH(SoftmaxBlock)(block, state); }
+void AccumulateVisible(const ScoreBlock& block, const float* value, int64_t value_stride, int64_t value_dim,
+                       const RowState& state) {
+  HWY_DYNAMIC_DISPATCH(AccumulateVisible)(block, value, value_stride, value_dim, state);
+}
+void WeightsRow(const float* scores, int64_t keys, float max, float sum, float* destination) {
+  HWY_DYNAMIC_DISPATCH(WeightsRow)(scores, keys, max, sum, destination);
+}
+bool DivideRow(const float* source, int64_t n, float divisor, float* destination) {
+  return HWY_DYNAMIC_DISPATCH(DivideRow)(source, n, divisor, destination);
+}
+bool AllFinite(const float* values, int64_t n) { return HWY_DYNAMIC_DISPATCH(AllFinite)(values, n); }
+const char* TargetName() { return HWY_DYNAMIC_DISPATCH(TargetName)(); }
+
+}  // namespace attnd::simd
+#endif  // HWY_ONCE

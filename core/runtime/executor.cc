@@ -1,0 +1,459 @@
+#include "core/runtime/executor.h"
+
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+#include <thread>
+#include <tuple>
+#include <unordered_map>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/errors.h"
+#include "core/runtime/mutex.h"
+
+namespace attnd {
+namespace {
+
+// Steps shorter than this say more about overhead than about speed.
+constexpr double kShortestMeasuredSeconds = 1e-4;
+// Weight of the past, and of the speed assumed at first, in seconds of work.
+constexpr double kMeasureMemorySeconds = 2;
+constexpr double kInitialWeightSeconds = 0.01;
+// Predicted cost of moving a byte in and out, for jobs that hardly compute.
+constexpr double kSecondsPerByte = 2.5e-10;
+
+constexpr auto kShortestRetry = std::chrono::milliseconds(5);
+constexpr auto kLongestRetry = std::chrono::milliseconds(30'000);
+
+// Work per second, from a decaying sum of work and of seconds.
+class SpeedMeter {
+ public:
+  explicit SpeedMeter(double initial) : flops_(initial * kInitialWeightSeconds) {}
+
+  void Add(double flops, double seconds) {
+    if (seconds < kShortestMeasuredSeconds || flops <= 0) return;
+    const double keep = std::exp(-seconds / kMeasureMemorySeconds);
+    flops_ = flops_ * keep + flops;
+    seconds_ = seconds_ * keep + seconds;
+  }
+  [[nodiscard]] double flops_per_second() const { return flops_ / seconds_; }
+
+ private:
+  double flops_;
+  double seconds_ = kInitialWeightSeconds;
+};
+
+}  // namespace
+
+class Executor::Impl {
+ public:
+  Impl(const Options& options, const Clock& clock)
+      : options_(options), clock_(clock), speed_(options.initial_flops_per_second) {
+    for (int i = 0; i < options_.workers; ++i) workers_.emplace_back([this] { WorkerMain(); });
+  }
+  ~Impl();
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
+
+  absl::Status Submit(std::shared_ptr<Job> job, const JobSpec& spec) ATTND_EXCLUDES(mutex_);
+  void Cancel(const Job* job) ATTND_EXCLUDES(mutex_);
+  void StopAdmission() ATTND_EXCLUDES(mutex_);
+  bool AwaitIdle(Time deadline) ATTND_EXCLUDES(mutex_);
+  bool RunOne() ATTND_EXCLUDES(mutex_);
+  ExecutorStats Stats() const ATTND_EXCLUDES(mutex_);
+  double PredictSeconds(double flops) const ATTND_EXCLUDES(mutex_);
+
+ private:
+  // An admitted job. Invariants:
+  //  - it is in jobs_ until Done is due, and in runnable_ iff a step of it may be claimed
+  //  - steps_running counts Prepare and tiles in progress
+  //  - after `end` is set, no step is claimed; Done is due when steps_running reaches 0
+  struct Entry {
+    std::shared_ptr<Job> job;
+    JobSpec spec;
+    uint64_t sequence = 0;
+    // Position in the fair order, in predicted seconds of service.
+    double service_tag = 0;
+    int64_t round = 0;
+    bool prepared = false;
+    int64_t tiles = 0;
+    int64_t next_tile = 0;
+    int64_t tiles_done = 0;
+    int steps_running = 0;
+    double predicted_seconds = 0;
+    std::optional<absl::Status> end;
+    Time submitted;
+    std::optional<Time> taken;
+    std::optional<Time> compute_begin;
+    JobTimings timings;
+
+    [[nodiscard]] auto Rank() const {
+      return std::make_tuple(-int64_t{spec.priority}, round, spec.deadline.value_or(Time::max()), sequence);
+    }
+    [[nodiscard]] double TileSeconds() const { return tiles > 0 ? predicted_seconds / static_cast<double>(tiles) : 0; }
+    [[nodiscard]] double SecondsLeft() const {
+      return predicted_seconds - TileSeconds() * static_cast<double>(tiles_done);
+    }
+  };
+  struct ByRank {
+    bool operator()(const Entry* a, const Entry* b) const { return a->Rank() < b->Rank(); }
+  };
+  struct Step {
+    Entry* entry = nullptr;
+    int64_t tile = -1;  // -1: Prepare
+  };
+  // Jobs whose Done is due; called after the lock is released.
+  using Ended = std::vector<std::unique_ptr<Entry>>;
+
+  void WorkerMain();
+  std::optional<Step> Claim(Ended& ended) ATTND_REQUIRES(mutex_);
+  void Execute(const Step& step) ATTND_EXCLUDES(mutex_);
+  void ExecutePrepare(Entry* entry) ATTND_EXCLUDES(mutex_);
+  void ExecuteTile(Entry* entry, int64_t tile) ATTND_EXCLUDES(mutex_);
+  void Charge(Entry* entry, double seconds) ATTND_REQUIRES(mutex_);
+  void EndIfDue(Entry* entry, Ended& ended) ATTND_REQUIRES(mutex_);
+  void Stop(Entry* entry, absl::Status status, Ended& ended) ATTND_REQUIRES(mutex_);
+  void Reap(Ended& ended) ATTND_REQUIRES(mutex_);
+  absl::Status Admit(const JobSpec& spec, double seconds) const ATTND_REQUIRES(mutex_);
+  absl::Status Refuse(const std::string& problem) const ATTND_REQUIRES(mutex_);
+  double Predict(const JobSpec& spec) const ATTND_REQUIRES(mutex_);
+  [[nodiscard]] int64_t RoundOf(double tag) const { return static_cast<int64_t>(tag / options_.quantum_seconds); }
+  [[nodiscard]] double Workers() const { return std::max(1, options_.workers); }
+  void CallDone(Ended ended) ATTND_EXCLUDES(mutex_);
+
+  const Options options_;
+  const Clock& clock_;
+
+  mutable Mutex mutex_;
+  CondVar work_;
+  CondVar idle_;
+  bool admitting_ ATTND_GUARDED_BY(mutex_) = true;
+  bool stopping_ ATTND_GUARDED_BY(mutex_) = false;
+  uint64_t next_sequence_ ATTND_GUARDED_BY(mutex_) = 0;
+  // Service given so far divided by the number of jobs sharing it; new jobs start one
+  // quantum before it.
+  double virtual_seconds_ ATTND_GUARDED_BY(mutex_) = 0;
+  std::unordered_map<const Job*, std::unique_ptr<Entry>> jobs_ ATTND_GUARDED_BY(mutex_);
+  std::set<Entry*, ByRank> runnable_ ATTND_GUARDED_BY(mutex_);
+  // Jobs taken out of jobs_ whose Done has not returned: not idle yet.
+  int64_t ending_ ATTND_GUARDED_BY(mutex_) = 0;
+  int64_t bytes_ ATTND_GUARDED_BY(mutex_) = 0;
+  double predicted_seconds_ ATTND_GUARDED_BY(mutex_) = 0;
+  SpeedMeter speed_ ATTND_GUARDED_BY(mutex_);
+  double busy_seconds_ ATTND_GUARDED_BY(mutex_) = 0;
+  double flops_done_ ATTND_GUARDED_BY(mutex_) = 0;
+  int64_t tiles_done_ ATTND_GUARDED_BY(mutex_) = 0;
+
+  std::vector<std::thread> workers_;
+};
+
+Executor::Impl::~Impl() {
+  Ended ended;
+  {
+    const MutexLock lock(mutex_);
+    admitting_ = false;
+    stopping_ = true;
+    std::vector<Entry*> left;
+    for (const auto& [job, entry] : jobs_) left.push_back(entry.get());
+    for (Entry* entry : left) Stop(entry, absl::CancelledError("the server is shutting down"), ended);
+    work_.SignalAll();
+  }
+  CallDone(std::move(ended));
+  for (std::thread& worker : workers_) worker.join();
+}
+
+absl::Status Executor::Impl::Submit(std::shared_ptr<Job> job, const JobSpec& spec) {
+  Ended ended;
+  absl::Status status;
+  {
+    const MutexLock lock(mutex_);
+    const double seconds = Predict(spec);
+    status = Admit(spec, seconds);
+    if (absl::IsResourceExhausted(status)) {
+      Reap(ended);
+      status = Admit(spec, seconds);
+    }
+    if (status.ok()) {
+      auto entry = std::make_unique<Entry>();
+      entry->job = std::move(job);
+      entry->spec = spec;
+      entry->sequence = next_sequence_++;
+      entry->service_tag = std::max(0.0, virtual_seconds_ - options_.quantum_seconds);
+      entry->round = RoundOf(entry->service_tag);
+      entry->predicted_seconds = seconds;
+      entry->submitted = clock_.Now();
+      bytes_ += spec.bytes;
+      predicted_seconds_ += seconds;
+      runnable_.insert(entry.get());
+      const Job* key = entry->job.get();
+      jobs_.emplace(key, std::move(entry));
+      work_.Signal();
+    }
+  }
+  CallDone(std::move(ended));
+  return status;
+}
+
+double Executor::Impl::Predict(const JobSpec& spec) const {
+  return spec.flops / speed_.flops_per_second() + static_cast<double>(spec.bytes) * kSecondsPerByte;
+}
+
+absl::Status Executor::Impl::Admit(const JobSpec& spec, double seconds) const {
+  if (!admitting_) return absl::UnavailableError("the server is draining; try another");
+  if (spec.deadline.has_value()) {
+    const Time now = clock_.Now();
+    if (*spec.deadline <= now) {
+      return absl::DeadlineExceededError("the deadline passed before the request was admitted");
+    }
+    const double left = Seconds(*spec.deadline - now);
+    if (seconds / Workers() > left) {
+      return absl::DeadlineExceededError(absl::StrCat("the request needs about ", seconds / Workers(),
+                                                      " s of compute; its deadline is in ", left, " s"));
+    }
+  }
+  const auto jobs = static_cast<int64_t>(jobs_.size());
+  if (jobs >= options_.max_jobs) {
+    return Refuse(absl::StrCat("the queue is full: ", jobs, " requests admitted, the limit is ", options_.max_jobs));
+  }
+  if (jobs > 0 && spec.bytes > options_.max_bytes - bytes_) {
+    return Refuse(absl::StrCat("the queue is full: ", bytes_, " bytes admitted, the request needs ", spec.bytes,
+                               ", the limit is ", options_.max_bytes));
+  }
+  if (jobs > 0 && (predicted_seconds_ + seconds) / Workers() > options_.max_predicted_seconds) {
+    return Refuse(absl::StrCat("the queue is full: about ", predicted_seconds_ / Workers(),
+                               " s of work admitted, the request needs ", seconds / Workers(), " s, the limit is ",
+                               options_.max_predicted_seconds, " s"));
+  }
+  return absl::OkStatus();
+}
+
+// Half of the admitted work being done makes room for most requests.
+absl::Status Executor::Impl::Refuse(const std::string& problem) const {
+  const auto drain = std::chrono::milliseconds(
+      static_cast<int64_t>(std::min(1000 * predicted_seconds_ / Workers() / 2, double{kLongestRetry.count()})));
+  return Overloaded(problem, std::clamp(drain, kShortestRetry, kLongestRetry));
+}
+
+// Frees what jobs of clients that are gone hold while they wait for their turn.
+void Executor::Impl::Reap(Ended& ended) {
+  const Time now = clock_.Now();
+  std::vector<Entry*> late;
+  for (const auto& [job, entry] : jobs_) {
+    if (!entry->end.has_value() && entry->spec.deadline.has_value() && *entry->spec.deadline <= now) {
+      late.push_back(entry.get());
+    }
+  }
+  for (Entry* entry : late) Stop(entry, absl::DeadlineExceededError("the deadline passed"), ended);
+}
+
+void Executor::Impl::Stop(Entry* entry, absl::Status status, Ended& ended) {
+  runnable_.erase(entry);
+  if (!entry->end.has_value()) entry->end = std::move(status);
+  EndIfDue(entry, ended);
+}
+
+void Executor::Impl::EndIfDue(Entry* entry, Ended& ended) {
+  if (!entry->end.has_value() || entry->steps_running > 0) return;
+  if (!entry->taken.has_value()) entry->timings.queue = clock_.Now() - entry->submitted;
+  if (entry->compute_begin.has_value()) entry->timings.compute = clock_.Now() - *entry->compute_begin;
+  bytes_ -= entry->spec.bytes;
+  predicted_seconds_ = std::max(0.0, predicted_seconds_ - entry->SecondsLeft());
+  const auto it = jobs_.find(entry->job.get());
+  ended.push_back(std::move(it->second));
+  jobs_.erase(it);
+  if (jobs_.empty()) predicted_seconds_ = 0;  // no drift from rounding
+  ++ending_;
+}
+
+void Executor::Impl::CallDone(Ended ended) {
+  if (ended.empty()) return;
+  for (const auto& entry : ended) entry->job->Done(*entry->end, entry->timings);
+  const auto count = static_cast<int64_t>(ended.size());
+  ended.clear();
+  const MutexLock lock(mutex_);
+  ending_ -= count;
+  idle_.SignalAll();
+}
+
+void Executor::Impl::Cancel(const Job* job) {
+  Ended ended;
+  {
+    const MutexLock lock(mutex_);
+    const auto it = jobs_.find(job);
+    if (it != jobs_.end()) Stop(it->second.get(), absl::CancelledError("the client cancelled"), ended);
+  }
+  CallDone(std::move(ended));
+}
+
+void Executor::Impl::StopAdmission() {
+  const MutexLock lock(mutex_);
+  admitting_ = false;
+}
+
+bool Executor::Impl::AwaitIdle(Time deadline) {
+  const MutexLock lock(mutex_);
+  while (!jobs_.empty() || ending_ > 0) {
+    if (std::chrono::steady_clock::now() >= deadline) return false;
+    idle_.WaitUntil(mutex_, deadline);
+  }
+  return true;
+}
+
+// Every active job moves forward in the fair order by the service it gets; the place
+// where new jobs enter moves by the share that each active job gets on average.
+void Executor::Impl::Charge(Entry* entry, double seconds) {
+  entry->service_tag += seconds;
+  virtual_seconds_ += seconds / static_cast<double>(std::max<size_t>(1, jobs_.size()));
+}
+
+std::optional<Executor::Impl::Step> Executor::Impl::Claim(Ended& ended) {
+  const Time now = clock_.Now();
+  while (!runnable_.empty()) {
+    Entry* entry = *runnable_.begin();
+    if (entry->spec.deadline.has_value() && *entry->spec.deadline <= now) {
+      Stop(entry, absl::DeadlineExceededError("the deadline passed before the request was computed"), ended);
+      continue;
+    }
+    runnable_.erase(runnable_.begin());
+    ++entry->steps_running;
+    if (!entry->prepared) {
+      entry->taken = now;
+      entry->timings.queue = now - entry->submitted;
+      return Step{entry, -1};
+    }
+    if (!entry->compute_begin.has_value()) entry->compute_begin = now;
+    const int64_t tile = entry->next_tile++;
+    Charge(entry, entry->TileSeconds());
+    entry->round = RoundOf(entry->service_tag);
+    if (entry->next_tile < entry->tiles) runnable_.insert(entry);
+    return Step{entry, tile};
+  }
+  return std::nullopt;
+}
+
+void Executor::Impl::Execute(const Step& step) {
+  if (step.tile < 0) {
+    ExecutePrepare(step.entry);
+  } else {
+    ExecuteTile(step.entry, step.tile);
+  }
+}
+
+void Executor::Impl::ExecutePrepare(Entry* entry) {
+  const Time begin = clock_.Now();
+  const absl::StatusOr<int64_t> tiles = entry->job->Prepare();
+  const Duration took = clock_.Now() - begin;
+  Ended ended;
+  {
+    const MutexLock lock(mutex_);
+    busy_seconds_ += Seconds(took);
+    entry->timings.prepare = took;
+    entry->prepared = true;
+    --entry->steps_running;
+    if (!tiles.ok()) {
+      Stop(entry, tiles.status(), ended);
+    } else if (*tiles == 0) {
+      Stop(entry, absl::OkStatus(), ended);
+    } else if (entry->end.has_value()) {
+      EndIfDue(entry, ended);
+    } else {
+      entry->tiles = *tiles;
+      runnable_.insert(entry);
+      for (int64_t i = std::min<int64_t>(*tiles, options_.workers); i > 1; --i) work_.Signal();
+    }
+  }
+  CallDone(std::move(ended));
+}
+
+void Executor::Impl::ExecuteTile(Entry* entry, int64_t tile) {
+  const Time begin = clock_.Now();
+  const absl::Status status = entry->job->RunTile(tile);
+  const double seconds = Seconds(clock_.Now() - begin);
+  Ended ended;
+  {
+    const MutexLock lock(mutex_);
+    const double flops = entry->spec.flops / static_cast<double>(entry->tiles);
+    busy_seconds_ += seconds;
+    flops_done_ += flops;
+    ++tiles_done_;
+    speed_.Add(flops, seconds);
+    predicted_seconds_ = std::max(0.0, predicted_seconds_ - entry->TileSeconds());
+    ++entry->tiles_done;
+    --entry->steps_running;
+    if (!status.ok()) {
+      Stop(entry, status, ended);
+    } else if (entry->tiles_done == entry->tiles && !entry->end.has_value()) {
+      Stop(entry, absl::OkStatus(), ended);
+    } else {
+      EndIfDue(entry, ended);
+    }
+  }
+  CallDone(std::move(ended));
+}
+
+bool Executor::Impl::RunOne() {
+  std::optional<Step> step;
+  Ended ended;
+  {
+    const MutexLock lock(mutex_);
+    step = Claim(ended);
+  }
+  CallDone(std::move(ended));
+  if (!step.has_value()) return false;
+  Execute(*step);
+  return true;
+}
+
+void Executor::Impl::WorkerMain() {
+  if (options_.nice != 0) (void)setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), options_.nice);
+  while (true) {
+    while (RunOne()) {
+    }
+    const MutexLock lock(mutex_);
+    while (runnable_.empty() && !stopping_) work_.Wait(mutex_);
+    if (runnable_.empty() && stopping_) return;
+  }
+}
+
+ExecutorStats Executor::Impl::Stats() const {
+  const MutexLock lock(mutex_);
+  ExecutorStats stats;
+  stats.workers = options_.workers;
+  stats.jobs = static_cast<int64_t>(jobs_.size());
+  const Time now = clock_.Now();
+  for (const auto& [job, entry] : jobs_) {
+    if (entry->taken.has_value()) continue;
+    ++stats.waiting;
+    stats.oldest_wait = std::max(stats.oldest_wait, now - entry->submitted);
+  }
+  stats.bytes = bytes_;
+  stats.predicted_seconds = predicted_seconds_;
+  stats.busy_seconds = busy_seconds_;
+  stats.flops_done = flops_done_;
+  stats.tiles_done = tiles_done_;
+  stats.worker_flops_per_second = speed_.flops_per_second();
+  return stats;
+}
+
+double Executor::Impl::PredictSeconds(double flops) const {
+  const MutexLock lock(mutex_);
+  return flops / speed_.flops_per_second();
+}
+
+Executor::Executor(const Options& options, const Clock& clock) : impl_(std::make_unique<Impl>(options, clock)) {}
+Executor::~Executor() = default;
+absl::Status Executor::Submit(std::shared_ptr<Job> job, const JobSpec& spec) {
+  return impl_->Submit(std::move(job), spec);
+}
+void Executor::Cancel(const Job* job) { impl_->Cancel(job); }
+void Executor::StopAdmission() { impl_->StopAdmission(); }
+bool Executor::AwaitIdle(Time deadline) { return impl_->AwaitIdle(deadline); }
+bool Executor::RunOne() { return impl_->RunOne(); }
+ExecutorStats Executor::Stats() const { return impl_->Stats(); }
+double Executor::PredictSeconds(double flops) const { return impl_->PredictSeconds(flops); }
+
+}  // namespace attnd

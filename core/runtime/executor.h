@@ -1,0 +1,146 @@
+// The worker pool and its queue. Requests become jobs, jobs become tiles, workers take
+// one tile at a time, so a small job never waits behind a large one for longer than a
+// tile, and many jobs share the pool.
+//
+// Order among runnable jobs: higher priority first; then by rounds of service, a round
+// being `quantum_seconds` of work, so that large jobs take turns; a new job starts one
+// round ahead of where fair shares are by then, so that work shorter than a round need
+// not wait for a round's end; within a round, earliest deadline, then first come.
+//
+// Admission is bounded in jobs, bytes and predicted seconds of work; over a bound, Submit
+// refuses at once. Cancellation and deadline are looked at before every tile.
+#ifndef ATTND_CORE_RUNTIME_EXECUTOR_H_
+#define ATTND_CORE_RUNTIME_EXECUTOR_H_
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "core/runtime/clock.h"
+
+namespace attnd {
+
+// Where a job's time went.
+struct JobTimings {
+  // Submit until a worker took it.
+  Duration queue{};
+  // Prepare.
+  Duration prepare{};
+  // First tile's start to last tile's end.
+  Duration compute{};
+};
+
+// Work cut into tiles. The executor calls the virtual functions, never two of them at
+// the same time except RunTile, and Done exactly once, last.
+class Job {
+ public:
+  virtual ~Job() = default;
+
+  // Makes the job ready and returns its number of tiles (0 is fine). Called once, on a
+  // worker. On failure Done gets the status.
+  virtual absl::StatusOr<int64_t> Prepare() = 0;
+
+  // Computes tile 0 <= `tile` < tiles. Called once per tile, from several workers at the
+  // same time. After a failure no further tile is started and Done gets the status.
+  virtual absl::Status RunTile(int64_t tile) = 0;
+
+  // The job is over: OK, the first failure, kCancelled or kDeadlineExceeded. Called on a
+  // worker or on the thread that calls Cancel or Submit, with no lock held.
+  virtual void Done(const absl::Status& status, const JobTimings& timings) = 0;
+};
+
+struct JobSpec {
+  // Higher first.
+  int priority = 0;
+  // No deadline if unset.
+  std::optional<Time> deadline = std::nullopt;
+  // Predicted floating-point operations; orders and bounds the queue.
+  double flops = 0;
+  // Memory held until Done; bounds the queue.
+  int64_t bytes = 0;
+};
+
+struct ExecutorStats {
+  int workers = 0;
+  // Admitted and not done; of these, waiting for a first worker.
+  int64_t jobs = 0;
+  int64_t waiting = 0;
+  // Of the admitted jobs.
+  int64_t bytes = 0;
+  double predicted_seconds = 0;
+  // Age of the longest-waiting job that no worker has taken.
+  Duration oldest_wait{};
+  // Since construction.
+  double busy_seconds = 0;
+  double flops_done = 0;
+  int64_t tiles_done = 0;
+  // Measured speed of one worker, FLOP per second.
+  double worker_flops_per_second = 0;
+};
+
+// Thread-safe.
+class Executor {
+ public:
+  struct Options {
+    // Worker threads. 0: none; the caller drives RunOne (tests).
+    int workers = 1;
+    // Added to the workers' nice value, so that the thread that talks to clients is
+    // never starved by compute.
+    int nice = 10;
+    // Bounds of admission. Raising them trades refusals for waiting and memory. A job
+    // over a byte or second bound on its own is admitted when nothing else is.
+    int64_t max_jobs = 256;
+    int64_t max_bytes = int64_t{4} << 30;
+    double max_predicted_seconds = 60;
+    // Length of a round of service, in predicted seconds of one worker.
+    double quantum_seconds = 0.005;
+    // Speed assumed until the first jobs have been measured, FLOP per second of one worker.
+    double initial_flops_per_second = 2e10;
+  };
+
+  // `clock` must outlive the executor.
+  Executor(const Options& options, const Clock& clock);
+  // Cancels what is left and joins the workers.
+  ~Executor();
+  Executor(const Executor&) = delete;
+  Executor& operator=(const Executor&) = delete;
+
+  // Admits `job`. On failure the job has not been touched and Done will not be called:
+  //   kUnavailable       draining; try another server
+  //   kResourceExhausted a bound is reached; RetryAfterOf says when to come back
+  //   kDeadlineExceeded  the deadline has passed or is sooner than the job's own
+  //                      predicted time on all workers
+  absl::Status Submit(std::shared_ptr<Job> job, const JobSpec& spec);
+
+  // Ends `job` with kCancelled: before its next tile if one is running, else now. No
+  // effect if it is not admitted or already done.
+  void Cancel(const Job* job);
+
+  // Refuses new jobs from now on. Admitted ones go on.
+  void StopAdmission();
+
+  // Waits until no job is left or `deadline` has passed, by the machine's clock; true
+  // when none is left.
+  bool AwaitIdle(Time deadline);
+
+  // Runs one step (a Prepare or a tile) on the calling thread; false if none is ready.
+  bool RunOne();
+
+  [[nodiscard]] ExecutorStats Stats() const;
+
+  // Seconds that `flops` take on one worker at the measured speed.
+  [[nodiscard]] double PredictSeconds(double flops) const;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace attnd
+
+#endif  // ATTND_CORE_RUNTIME_EXECUTOR_H_

@@ -1,0 +1,68 @@
+// How much memory attention takes beyond its inputs and outputs.
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "core/attention/attention_job.h"
+#include "core/attention/plan.h"
+#include "core/runtime/buffer_pool.h"
+#include "core/runtime/executor.h"
+#include "tests/support/sanitizers.h"
+#include "tests/support/status_matchers.h"
+
+namespace attnd {
+namespace {
+
+// A size line of /proc/self/status, in bytes.
+int64_t StatusBytes(const std::string& name) {
+  std::ifstream status("/proc/self/status");
+  for (std::string word; status >> word;) {
+    int64_t kib = 0;
+    if (word == name + ":" && status >> kib) return kib * 1024;
+  }
+  return -1;
+}
+
+// The peak of resident memory starts anew.
+void ResetPeak() { std::ofstream("/proc/self/clear_refs") << "5"; }
+
+TEST(MemoryTest, SixteenThousandTokensStayWithin200MiB) {
+  if (kSanitized) GTEST_SKIP() << "sanitizers keep memory of their own";
+  constexpr int64_t kLen = 16 * 1024;
+  constexpr int64_t kDim = 64;
+  const std::vector<float> tensor(kLen * kDim, 0.25F);
+  AttentionRequest request;
+  for (TensorView* view : {&request.query, &request.key, &request.value}) {
+    view->shape = {kLen, kDim};
+    view->bytes = Fragments(std::as_bytes(std::span(tensor)));
+  }
+  request.outputs.lse = true;
+  const auto plan = PlanAttention(request, {});
+  ASSERT_THAT(plan, IsOk());
+
+  ResetPeak();
+  const int64_t before = StatusBytes("VmRSS");
+  BufferPool pool({});
+  absl::StatusOr<AttentionResult> result = absl::UnknownError("not done");
+  Executor executor({.workers = 0}, Clock::Real());
+  ASSERT_THAT(executor.Submit(NewAttentionJob(request, *plan, EngineKind::kOnednn, &pool,
+                                              [&](absl::StatusOr<AttentionResult> r, const JobTimings& /*timings*/) {
+                                                result = std::move(r);
+                                              }),
+                              AttentionJobSpec(*plan)),
+              IsOk());
+  while (executor.RunOne()) {
+  }
+  const int64_t peak = StatusBytes("VmHWM");
+  ASSERT_THAT(result, IsOk());
+  EXPECT_FLOAT_EQ(result->output.floats()[kLen * kDim - 1], 0.25F);
+  const int64_t own = plan->input_bytes + plan->output_bytes;
+  EXPECT_LE(peak - before, own + (int64_t{200} << 20));
+  RecordProperty("mib_above_inputs_and_outputs", std::to_string((peak - before - own) >> 20));
+}
+
+}  // namespace
+}  // namespace attnd
