@@ -1,0 +1,85 @@
+// The only place where messages become core's types and back. Knows protobuf, not gRPC.
+//
+// Tensor payloads are never parsed or copied here: a message is walked once with its
+// descriptor, everything but the payloads goes into a skeleton that the generated parser
+// reads, and payloads stay where they are as Fragments. All functions are thread-safe.
+#ifndef ATTND_PROTO_CODEC_H_
+#define ATTND_PROTO_CODEC_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "core/attention/attention_job.h"
+#include "core/attention/request.h"
+
+namespace attnd::codec {
+
+// A message as it came from the wire: consecutive pieces, not owned.
+using MessagePieces = std::span<const std::string_view>;
+
+// A message as it goes to the wire: owned bytes and borrowed payloads, in order.
+using Chunk = std::variant<std::string, std::span<const std::byte>>;
+
+// A decoded AttendRequest.
+struct AttendCall {
+  AttentionRequest request;
+  // The query came as `values`; the response's tensors go the same way.
+  bool reply_with_values = false;
+};
+
+// Decodes an attnd.v1.AttendRequest. The result refers to the bytes of `message`, which
+// `owner` keeps alive. Fails with a status that names the field: INVALID_ARGUMENT for
+// bytes that are no such message, for an unknown enum number or a bad tensor form,
+// UNIMPLEMENTED for a field that this build does not serve. Sizes and shapes are left to
+// PlanAttention; beside tensors' elements a message may hold 8 MiB.
+absl::StatusOr<AttendCall> DecodeAttendRequest(MessagePieces message, std::shared_ptr<const void> owner);
+
+// Encodes an attnd.v1.AttendResponse. The chunks borrow from `result`.
+std::vector<Chunk> EncodeAttendResponse(const AttentionResult& result, bool reply_with_values,
+                                        std::string_view numerics_id);
+
+// Encodes an attnd.v1.AttendRequest whose tensors go as `data`. Borrows the tensors'
+// bytes.
+std::vector<Chunk> EncodeAttendRequest(const AttentionRequest& request);
+
+// A float32 tensor of a reply, owned.
+struct ReplyTensor {
+  std::vector<int64_t> shape;
+  std::vector<float> values;
+};
+
+// A decoded AttendResponse. Tensors not asked for have no shape and no values.
+struct AttendReply {
+  ReplyTensor output;
+  ReplyTensor lse;
+  ReplyTensor weights;
+  bool has_lse = false;
+  bool has_weights = false;
+  double queue_seconds = 0;
+  double gather_seconds = 0;
+  double compute_seconds = 0;
+  int64_t tiles = 0;
+  int64_t flops = 0;
+  int64_t empty_rows = 0;
+  int64_t non_finite_rows = 0;
+  std::string numerics_id;
+};
+
+// Decodes an attnd.v1.AttendResponse. Fails with kInternal if it is none.
+absl::StatusOr<AttendReply> DecodeAttendResponse(MessagePieces message);
+
+// The google.rpc.Status that carries `status` with its details (BadRequest, RetryInfo),
+// serialized, for the trailer `grpc-status-details-bin`. Empty if there are no details.
+std::string EncodeErrorDetails(const absl::Status& status);
+
+}  // namespace attnd::codec
+
+#endif  // ATTND_PROTO_CODEC_H_

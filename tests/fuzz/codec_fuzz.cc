@@ -1,0 +1,103 @@
+// Gives the same bytes to the codec and to the generated parser and aborts if they differ:
+// both accept them and mean the same, or both refuse them. Sub-messages that occur twice
+// are ours alone to refuse. Input: the message's type, how it is cut into pieces, its bytes.
+#include <google/protobuf/stubs/logging.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "attnd/v1/attention.pb.h"
+#include "core/errors.h"
+#include "proto/codec.h"
+#include "proto/skeleton.h"
+#include "tests/support/wire.h"
+
+namespace attnd::codec {
+namespace {
+
+using google::protobuf::Message;
+
+void Require(bool holds, const char* what, const absl::Status& status) {
+  if (holds) return;
+  std::fprintf(stderr, "%s; our status: %s\n", what, status.ToString().c_str());
+  std::abort();
+}
+
+// Pieces of pseudo-random sizes, 0 to `pattern` bytes and now and then more.
+Pieces Cut(std::string_view bytes, uint8_t pattern) {
+  Pieces pieces;
+  uint32_t state = pattern;
+  while (!bytes.empty()) {
+    state = state * 1664525 + 1013904223;
+    const size_t size = (state >> 16) % (size_t{pattern} + 1) + (state >> 29 == 0 ? 200 : 0) + (pattern == 0 ? 1 : 0);
+    pieces.Add(bytes.substr(0, size));
+    bytes.remove_prefix(std::min(size, bytes.size()));
+  }
+  return pieces;
+}
+
+bool IsDeliberate(const absl::Status& status) {
+  return std::string(status.message()).find("occurs twice") != std::string::npos;
+}
+
+void CompareWithGenerated(const std::string& bytes, const Pieces& pieces, const Message& type) {
+  const std::unique_ptr<Message> theirs(type.New());
+  const bool accepted = theirs->ParseFromString(bytes);
+  const std::unique_ptr<Message> ours(type.New());
+  const auto skeleton = ParseWithoutPayloads(pieces.views(), {}, *ours);
+  if (!skeleton.ok()) {
+    Require(!accepted || IsDeliberate(skeleton.status()), "only the generated parser accepts", skeleton.status());
+    Require(FieldOf(skeleton.status()).has_value(), "no field is named", skeleton.status());
+    return;
+  }
+  Require(accepted, "only the generated parser refuses", skeleton.status());
+  Rehydrate(*skeleton, *ours);
+  Require(Canonical(*ours) == Canonical(*theirs), "the messages differ", skeleton.status());
+}
+
+void DecodeRequest(const std::string& bytes, const Pieces& pieces) {
+  const auto call = DecodeAttendRequest(pieces.views(), nullptr);
+  if (!call.ok()) {
+    Require(FieldOf(call.status()).has_value(), "no field is named", call.status());
+    return;
+  }
+  v1::AttendRequest theirs;
+  Require(theirs.ParseFromString(bytes), "only the generated parser refuses", call.status());
+  const std::string query = ToString(call->request.query.bytes);
+  const auto& values = theirs.query().values();
+  Require(query == (call->reply_with_values ? FloatBytes({values.data(), static_cast<size_t>(values.size())})
+                                            : theirs.query().data()),
+          "the queries differ", call.status());
+}
+
+void DecodeResponse(const Pieces& pieces) {
+  const auto reply = DecodeAttendResponse(pieces.views());
+  Require(reply.ok() || reply.status().code() == absl::StatusCode::kInternal, "not an internal error", reply.status());
+}
+
+}  // namespace
+}  // namespace attnd::codec
+
+extern "C" int LLVMFuzzerInitialize(int* /*argc*/, char*** /*argv*/) {
+  google::protobuf::SetLogHandler(nullptr);
+  return 0;
+}
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  if (size < 2) return 0;
+  const std::string bytes(reinterpret_cast<const char*>(data) + 2, size - 2);
+  const attnd::codec::Pieces pieces = attnd::codec::Cut(bytes, data[1]);
+  const std::array<const google::protobuf::Message*, 3> types = {&attnd::v1::AttendRequest::default_instance(),
+                                                                 &attnd::v1::AttendResponse::default_instance(),
+                                                                 &attnd::v1::AttendStreamResponse::default_instance()};
+  attnd::codec::CompareWithGenerated(bytes, pieces, *types[data[0] % types.size()]);
+  if (data[0] % types.size() == 0) attnd::codec::DecodeRequest(bytes, pieces);
+  if (data[0] % types.size() == 1) attnd::codec::DecodeResponse(pieces);
+  return 0;
+}
