@@ -1,0 +1,167 @@
+#include "client/attnctl/cli.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cmath>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "client/address.h"
+#include "client/attnctl/case_options.h"
+#include "client/attnctl/commands.h"
+#include "client/attnctl/results.h"
+#include "client/client.h"
+
+namespace attnd::attnctl {
+namespace {
+
+constexpr int kGood = 0;
+constexpr int kFailed = 1;
+constexpr int kWrongUsage = 2;
+
+struct Flags {
+  ClientOptions client;
+  std::string timeout = "30s";
+  AttendFlags attend;
+  bool info_json = false;
+  std::string health_service;
+};
+
+std::string OneLine(std::string text) {
+  std::replace(text.begin(), text.end(), '\n', ' ');
+  return text;
+}
+
+int Fail(const std::string& problem, int exit_code, std::ostream& err) {
+  err << "attnctl: " << OneLine(problem) << "\n";
+  return exit_code;
+}
+
+// INVALID_ARGUMENT is our own business or says it all; other codes tell what to do next.
+std::string Describe(const absl::Status& status) {
+  const std::string message(status.message());
+  switch (status.code()) {
+    case absl::StatusCode::kInvalidArgument:
+    case absl::StatusCode::kNotFound:
+    case absl::StatusCode::kUnavailable:
+      return message;
+    default:
+      return absl::StrCat(absl::StatusCodeToString(status.code()), ": ", message);
+  }
+}
+
+void AddAttend(CLI::App* app, Flags* flags) {
+  CLI::App* attend = app->add_subcommand("attend", "compute attention of a case and print the result");
+  CaseSource& source = flags->attend.source;
+  attend->add_option("--input", source.input, "tensors query, key and value; options below as metadata")
+      ->type_name("CASE.safetensors");
+  attend->add_option("--query", source.query, "instead of --input")->type_name("FILE.npy");
+  attend->add_option("--key", source.key, "instead of --input")->type_name("FILE.npy");
+  attend->add_option("--value", source.value, "instead of --input")->type_name("FILE.npy");
+  attend->add_option("--example", source.example, "a built-in case: cat-sat")->type_name("NAME");
+  attend
+      ->add_option("--output", flags->attend.output, "write output, lse and weights to .safetensors, or output to .npy")
+      ->type_name("FILE");
+  for (const OptionRule& rule : OptionRules()) {
+    std::string name = rule.name;
+    std::replace(name.begin(), name.end(), '_', '-');
+    const std::string key = rule.name;
+    CLI::Option* option = attend->add_option_function<std::string>(
+        "--" + name, [&source, key](const std::string& text) { source.flags[key] = text; }, rule.help);
+    option->type_name(rule.value);
+    if (key == "causal") option->expected(0, 1);
+  }
+}
+
+void AddCommands(CLI::App* app, Flags* flags) {
+  app->require_subcommand(1);
+  app->fallthrough();
+  app->get_formatter()->column_width(34);
+  app->set_version_flag("--version", "attnctl " ATTND_VERSION);
+  app->add_option("--server", flags->client.address, "HOST:PORT or unix:PATH; default 127.0.0.1:50051")
+      ->type_name("ADDRESS")
+      ->envname("ATTND_SERVER");
+  app->add_option("--timeout", flags->timeout, "time a call may take, such as 500ms, 30s (default) or 2m; 0s: no bound")
+      ->type_name("TIME");
+  AddAttend(app, flags);
+  CLI::App* info = app->add_subcommand("info", "print what the server is and can do");
+  info->add_flag("--json", flags->info_json, "as JSON");
+  CLI::App* health = app->add_subcommand("health", "print SERVING or NOT_SERVING; exit status 0 if SERVING");
+  health->add_option("--service", flags->health_service, "one service, such as attnd.v1.AttentionService; default all")
+      ->type_name("NAME");
+  app->footer("First try: attnctl attend --example cat-sat\nExit status: 0 good, 1 failed at run time, 2 wrong usage.");
+}
+
+// "500ms", "30s", "1.5m".
+absl::StatusOr<std::chrono::milliseconds> ParseTime(const std::string& text) {
+  constexpr std::array<std::pair<std::string_view, double>, 3> kUnits = {{{"ms", 1}, {"s", 1e3}, {"m", 60e3}}};
+  constexpr double kLongest = 1e12;
+  const size_t unit_at = std::min(text.find_first_not_of("0123456789."), text.size());
+  const auto* const unit = std::find_if(kUnits.begin(), kUnits.end(),
+                                        [&](const auto& known) { return known.first == text.substr(unit_at); });
+  double number = 0;
+  if (unit == kUnits.end() || !absl::SimpleAtod(text.substr(0, unit_at), &number) || number * unit->second > kLongest) {
+    return absl::InvalidArgumentError(absl::StrCat("--timeout: '", text, "' is not a time such as 500ms, 30s or 2m"));
+  }
+  return std::chrono::milliseconds(std::llround(std::ceil(number * unit->second)));
+}
+
+absl::Status CheckAttend(const AttendFlags& flags) {
+  if (auto status = CheckUsage(flags.source); !status.ok()) return status;
+  AttentionRequest request;
+  CallOptions call;
+  if (const auto outputs = flags.source.flags.find("outputs"); outputs != flags.source.flags.end()) {
+    const absl::Status status = FindOptionRule("outputs")->apply(outputs->second, &request, &call);
+    if (!status.ok()) return status;
+  }
+  return CheckOutputPath(flags.output, request.outputs);
+}
+
+// What a different command line would avoid. Reads the timeout.
+absl::Status CheckFlags(const CLI::App& app, Flags* flags) {
+  const auto timeout = ParseTime(flags->timeout);
+  if (!timeout.ok()) return timeout.status();
+  flags->client.timeout = *timeout;
+  if (auto status = CheckAddress(flags->client.address); !status.ok()) return status;
+  return app.got_subcommand("attend") ? CheckAttend(flags->attend) : absl::OkStatus();
+}
+
+absl::StatusOr<bool> RunCommand(const CLI::App& app, const Flags& flags, std::ostream& out) {
+  if (app.got_subcommand("health")) return Health(flags.client, flags.health_service, out);
+  const absl::Status status =
+      app.got_subcommand("info") ? Info(flags.client, flags.info_json, out) : Attend(flags.client, flags.attend, out);
+  if (!status.ok()) return status;
+  return true;
+}
+
+}  // namespace
+
+int Run(int argc, const char* const* argv, std::ostream& out, std::ostream& err) {
+  CLI::App app("Talks to an attnd server: attention as a service.", "attnctl");
+  Flags flags;
+  AddCommands(&app, &flags);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& asked) {
+    app.exit(asked, out, err);
+    return kGood;
+  } catch (const CLI::ParseError& problem) {
+    return Fail(absl::StrCat(problem.what(), " (see attnctl --help)"), kWrongUsage, err);
+  }
+  if (auto status = CheckFlags(app, &flags); !status.ok()) return Fail(Describe(status), kWrongUsage, err);
+
+  const auto good = RunCommand(app, flags, out);
+  if (!good.ok()) return Fail(Describe(good.status()), kFailed, err);
+  out.flush();
+  if (!out.good()) return Fail("standard output: cannot be written", kFailed, err);
+  return *good ? kGood : kFailed;
+}
+
+}  // namespace attnd::attnctl

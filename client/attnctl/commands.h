@@ -1,0 +1,34 @@
+// The commands of attnctl, after their flags were read. Each prints its result to `out` and
+// returns why there is none. Errors that a different command line would avoid are found by
+// the Check functions beforehand.
+#ifndef ATTND_CLIENT_ATTNCTL_COMMANDS_H_
+#define ATTND_CLIENT_ATTNCTL_COMMANDS_H_
+
+#include <ostream>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "client/attnctl/case.h"
+#include "client/client.h"
+
+namespace attnd::attnctl {
+
+struct AttendFlags {
+  CaseSource source;
+  // .npy or .safetensors; empty for none.
+  std::string output;
+};
+
+// Computes the case, prints the result and writes it to a file if asked to.
+absl::Status Attend(const ClientOptions& options, const AttendFlags& flags, std::ostream& out);
+
+// Prints what the server is and can do: aligned lines, or the message as JSON.
+absl::Status Info(const ClientOptions& options, bool json, std::ostream& out);
+
+// Prints SERVING, NOT_SERVING or UNKNOWN, and returns whether it is SERVING.
+absl::StatusOr<bool> Health(const ClientOptions& options, const std::string& service, std::ostream& out);
+
+}  // namespace attnd::attnctl
+
+#endif  // ATTND_CLIENT_ATTNCTL_COMMANDS_H_

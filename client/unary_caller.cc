@@ -1,0 +1,137 @@
+#include "client/unary_caller.h"
+
+#include <grpcpp/create_channel.h>
+#include <grpcpp/security/credentials.h>
+#include <grpcpp/support/channel_arguments.h>
+
+#include <algorithm>
+#include <limits>
+#include <random>
+#include <thread>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+
+namespace attnd {
+namespace {
+
+using std::chrono::milliseconds;
+
+// Longer than anyone waits; keeps sums with the clock from overflowing.
+constexpr milliseconds kUnbounded = std::chrono::hours(24 * 365);
+
+std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
+  grpc::ChannelArguments arguments;
+  arguments.SetMaxReceiveMessageSize(-1);
+  arguments.SetMaxSendMessageSize(-1);
+  // gRPC sends a call again by itself if the server never saw it; for that it must keep the
+  // request, of any size. All other retries are ours, because gRPC's cannot tell
+  // RESOURCE_EXHAUSTED with a hint from one without.
+  arguments.SetInt(GRPC_ARG_PER_RPC_RETRY_BUFFER_SIZE, std::numeric_limits<int>::max());
+  // A server that restarts is found again within the pauses of the retry policy.
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
+  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+}
+
+bool IsPrintableAscii(const std::string& text) {
+  return std::all_of(text.begin(), text.end(), [](char c) { return c >= ' ' && c <= '~'; });
+}
+
+std::string TimeString(milliseconds time) {
+  if (time.count() % 1000 == 0) return absl::StrCat(time.count() / 1000, " s");
+  return absl::StrCat(time.count(), " ms");
+}
+
+// A fifth more or less, so that clients refused together don't come back together.
+Duration Jittered(Duration pause) {
+  thread_local std::minstd_rand random(std::random_device{}());
+  std::uniform_real_distribution<double> factor(0.8, 1.2);
+  return std::chrono::duration_cast<Duration>(pause * factor(random));
+}
+
+// The part of a nested gRPC message that says why: what follows the last ": ".
+std::string InnermostReason(const std::string& message) {
+  const size_t colon = message.rfind(": ");
+  return colon == std::string::npos ? message : message.substr(colon + 2);
+}
+
+}  // namespace
+
+UnaryCaller::UnaryCaller(const ClientOptions& options)
+    : options_(options), channel_(MakeChannel(options.address)), stub_(channel_) {}
+
+absl::StatusOr<grpc::ByteBuffer> UnaryCaller::Call(const std::string& method, const grpc::ByteBuffer& request,
+                                                   const CallOptions& call, int max_attempts) {
+  const milliseconds timeout = call.timeout.value_or(options_.timeout);
+  if (timeout.count() < 0) return absl::InvalidArgumentError("timeout: negative; 0 means no bound");
+  if (!IsPrintableAscii(call.tenant)) return absl::InvalidArgumentError("tenant: only printable ASCII is allowed");
+  std::optional<Time> deadline;
+  if (timeout.count() > 0 && timeout < kUnbounded) deadline = Clock::Real().Now() + timeout;
+
+  for (int attempt = 1;; ++attempt) {
+    Attempt result = CallOnce(method, request, call, deadline);
+    if (result.status.ok()) return std::move(result.reply);
+    const auto pause = attempt < max_attempts ? PauseBefore(attempt + 1, result) : std::nullopt;
+    if (!pause.has_value() || (deadline.has_value() && *pause >= *deadline - Clock::Real().Now())) {
+      return ToStatus(result.status, timeout);
+    }
+    std::this_thread::sleep_for(*pause);
+  }
+}
+
+UnaryCaller::Attempt UnaryCaller::CallOnce(const std::string& method, const grpc::ByteBuffer& request,
+                                           const CallOptions& call, const std::optional<Time>& deadline) {
+  Attempt attempt;
+  grpc::ClientContext context;
+  if (deadline.has_value()) {
+    context.set_deadline(std::chrono::system_clock::now() + std::max(*deadline - Clock::Real().Now(), Duration(0)));
+  }
+  if (call.priority != 0) context.AddMetadata("attnd-priority", absl::StrCat(call.priority));
+  if (!call.tenant.empty()) context.AddMetadata("attnd-tenant", call.tenant);
+
+  grpc::CompletionQueue queue;
+  const auto rpc = stub_.PrepareUnaryCall(&context, method, request, &queue);
+  rpc->StartCall();
+  rpc->Finish(&attempt.reply, &attempt.status, nullptr);
+  void* tag = nullptr;
+  bool ok = false;
+  queue.Next(&tag, &ok);
+  queue.Shutdown();
+  while (queue.Next(&tag, &ok)) {
+  }
+
+  const auto& trailers = context.GetServerTrailingMetadata();
+  if (const auto hint = trailers.find("grpc-retry-pushback-ms"); hint != trailers.end()) {
+    attempt.pushback.emplace(hint->second.data(), hint->second.size());
+  }
+  return attempt;
+}
+
+std::optional<Duration> UnaryCaller::PauseBefore(int next, const Attempt& last) const {
+  const grpc::StatusCode code = last.status.error_code();
+  if (code != grpc::StatusCode::UNAVAILABLE && code != grpc::StatusCode::RESOURCE_EXHAUSTED) return std::nullopt;
+  if (last.pushback.has_value()) {
+    int hint = 0;
+    if (!absl::SimpleAtoi(*last.pushback, &hint) || hint < 0) return std::nullopt;
+    return milliseconds(hint);
+  }
+  if (code == grpc::StatusCode::RESOURCE_EXHAUSTED) return std::nullopt;
+  milliseconds pause = options_.retry.initial_backoff;
+  for (int i = 2; i < next && pause < options_.retry.max_backoff; ++i) pause *= 2;
+  return Jittered(std::min(pause, options_.retry.max_backoff));
+}
+
+absl::Status UnaryCaller::ToStatus(const grpc::Status& status, milliseconds timeout) const {
+  const auto code = static_cast<absl::StatusCode>(status.error_code());
+  std::string message = status.error_message();
+  if (code == absl::StatusCode::kUnavailable && channel_->GetState(false) == GRPC_CHANNEL_TRANSIENT_FAILURE) {
+    message = absl::StrCat("no server at ", options_.address, " (", InnermostReason(message), ")");
+  } else if (code == absl::StatusCode::kDeadlineExceeded && message == "Deadline Exceeded") {
+    message = absl::StrCat("no answer from ", options_.address, " within ", TimeString(timeout));
+  }
+  return {code, message};
+}
+
+}  // namespace attnd

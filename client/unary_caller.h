@@ -1,0 +1,56 @@
+// Unary calls on bytes: one channel, deadlines, retries, and statuses in the words that
+// client.h promises. Knows no message types.
+#ifndef ATTND_CLIENT_UNARY_CALLER_H_
+#define ATTND_CLIENT_UNARY_CALLER_H_
+
+#include <grpcpp/channel.h>
+#include <grpcpp/client_context.h>
+#include <grpcpp/generic/generic_stub.h>
+#include <grpcpp/support/byte_buffer.h>
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "client/client.h"
+#include "core/runtime/clock.h"
+
+namespace attnd {
+
+// Thread-safe.
+class UnaryCaller {
+ public:
+  // `options` are as Client::Connect accepts them.
+  explicit UnaryCaller(const ClientOptions& options);
+
+  // Calls `method` ("/package.Service/Method") up to `max_attempts` times.
+  absl::StatusOr<grpc::ByteBuffer> Call(const std::string& method, const grpc::ByteBuffer& request,
+                                        const CallOptions& call, int max_attempts);
+
+ private:
+  // What one attempt came to.
+  struct Attempt {
+    grpc::Status status;
+    grpc::ByteBuffer reply;
+    // The trailer `grpc-retry-pushback-ms` as it came.
+    std::optional<std::string> pushback;
+  };
+
+  [[nodiscard]] Attempt CallOnce(const std::string& method, const grpc::ByteBuffer& request, const CallOptions& call,
+                                 const std::optional<Time>& deadline);
+  // How long to pause before attempt number `next` (2 is the first retry); nothing if
+  // there must be none.
+  [[nodiscard]] std::optional<Duration> PauseBefore(int next, const Attempt& last) const;
+  [[nodiscard]] absl::Status ToStatus(const grpc::Status& status, std::chrono::milliseconds timeout) const;
+
+  const ClientOptions options_;
+  const std::shared_ptr<grpc::Channel> channel_;
+  grpc::GenericStub stub_;
+};
+
+}  // namespace attnd
+
+#endif  // ATTND_CLIENT_UNARY_CALLER_H_

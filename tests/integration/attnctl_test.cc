@@ -1,0 +1,280 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "client/attnctl/cli.h"
+#include "client/npy.h"
+#include "core/linear/safetensors.h"
+#include "tests/integration/fake_server.h"
+#include "tests/support/status_matchers.h"
+
+namespace attnd {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+struct Outcome {
+  int exit_code = 0;
+  std::string out;
+  std::string err;
+};
+
+Outcome Attnctl(std::vector<std::string> arguments) {
+  std::vector<const char*> argv = {"attnctl"};
+  for (const std::string& argument : arguments) argv.push_back(argument.c_str());
+  std::ostringstream out;
+  std::ostringstream err;
+  const int exit_code = attnctl::Run(static_cast<int>(argv.size()), argv.data(), out, err);
+  return {exit_code, out.str(), err.str()};
+}
+
+std::string TempPath(const std::string& name) { return ::testing::TempDir() + "attnctl_test_" + name; }
+
+StoredTensor F32(const std::string& name, std::vector<int64_t> shape, const std::vector<float>& values) {
+  return {name, StoredType::kF32, std::move(shape), std::as_bytes(std::span(values))};
+}
+
+// One line, for a person, with the program's name.
+MATCHER(IsOneLineOfComplaint, "") {
+  *result_listener << "'" << arg << "'";
+  return std::count(arg.begin(), arg.end(), '\n') == 1 && arg.back() == '\n' && arg.rfind("attnctl: ", 0) == 0;
+}
+
+// Query and key are such that every weight is 1/2; value rows are 1 and 3.
+class AttnctlTest : public ::testing::Test {
+ protected:
+  AttnctlTest()
+      : server_({.attend = [this](auto* context, const auto& request, auto* response) {
+          seen_ = request;
+          return FakeServer::ComputeAttention(context, request, response);
+        }}) {}
+
+  Outcome Run(std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), {"--server", server_.address()});
+    return Attnctl(std::move(arguments));
+  }
+
+  // The path of a case file.
+  static std::string WriteCase(const std::string& name, const std::map<std::string, std::string>& metadata) {
+    const std::vector<float> zeros(4, 0.0F);
+    const std::vector<float> value = {1, 3};
+    const std::string path = TempPath(name);
+    EXPECT_THAT(
+        WriteSafetensors(
+            path, std::vector{F32("query", {2, 2}, zeros), F32("key", {2, 2}, zeros), F32("value", {2, 1}, value)},
+            metadata),
+        IsOk());
+    return path;
+  }
+
+  v1::AttendRequest seen_;
+  FakeServer server_;
+};
+
+TEST_F(AttnctlTest, ComputesTheCatSatExample) {
+  const Outcome outcome = Run({"attend", "--example", "cat-sat"});
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_THAT(outcome.err, "");
+  EXPECT_THAT(outcome.out, HasSubstr("\"The cat sat\""));
+  EXPECT_THAT(outcome.out, HasSubstr("            The       cat       sat\n"
+                                     "  The  0.364718  0.298606  0.336677\n"
+                                     "  cat  0.201962  0.496746  0.301292\n"
+                                     "  sat  0.285989  0.378400  0.335611\n"));
+  EXPECT_THAT(outcome.out, HasSubstr("  The  0.476359  0.583362  0.413834\n"
+                                     "  cat  0.607981  0.491369  0.518564\n"
+                                     "  sat  0.532002  0.543678  0.461285\n"));
+  EXPECT_THAT(outcome.out, HasSubstr("compute 2.500 ms"));
+  EXPECT_THAT(outcome.out, HasSubstr("numerics        fake\n"));
+}
+
+TEST_F(AttnctlTest, TakesGlobalFlagsAfterTheCommandToo) {
+  EXPECT_EQ(Attnctl({"attend", "--example", "cat-sat", "--server", server_.address(), "--timeout", "1m"}).exit_code, 0);
+}
+
+TEST_F(AttnctlTest, ReadsAndWritesNpyFiles) {
+  const std::vector<float> zeros(4, 0.0F);
+  ASSERT_THAT(WriteNpy(TempPath("q.npy"), std::vector<int64_t>{2, 2}, zeros), IsOk());
+  ASSERT_THAT(WriteNpy(TempPath("v.npy"), std::vector<int64_t>{2, 1}, std::vector<float>{1, 3}), IsOk());
+  const std::string output = TempPath("out.npy");
+  const Outcome outcome = Run({"attend", "--query", TempPath("q.npy"), "--key", TempPath("q.npy"), "--value",
+                               TempPath("v.npy"), "--output", output});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("output [2, 1]\n  2.000000\n  2.000000\n"));
+  EXPECT_THAT(outcome.out, HasSubstr("written to " + output));
+  const auto array = ReadNpy(output);
+  ASSERT_THAT(array, IsOk());
+  EXPECT_THAT(array->shape, ElementsAre(2, 1));
+}
+
+TEST_F(AttnctlTest, ReadsOptionsFromACaseAndWritesAllResults) {
+  const std::string input =
+      WriteCase("case.safetensors", {{"scale", "0.5"}, {"outputs", "lse,weights"}, {"causal", "2"}, {"note", "mine"}});
+  const std::string output = TempPath("out.safetensors");
+  const Outcome outcome = Run({"attend", "--input", input, "--output", output});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_EQ(seen_.options().scale(), 0.5F);
+  EXPECT_EQ(seen_.options().alignment(), v1::ALIGNMENT_OFFSET);
+  EXPECT_THAT(seen_.options().q_offset(), ElementsAre(2));
+  const auto file = Safetensors::Read(output);
+  ASSERT_THAT(file, IsOk());
+  EXPECT_THAT(file->Find("output")->shape, ElementsAre(2, 1));
+  EXPECT_THAT(file->Find("lse")->shape, ElementsAre(1, 1, 2));
+  EXPECT_THAT(file->Find("weights")->shape, ElementsAre(1, 1, 2, 2));
+  EXPECT_EQ(file->metadata().at("numerics_id"), "fake");
+}
+
+TEST_F(AttnctlTest, FlagsBeatTheFile) {
+  const std::string input = WriteCase("flags.safetensors", {{"scale", "0.5"}, {"causal", "top_left"}, {"heads", "x"}});
+  const Outcome outcome =
+      Run({"attend", "--input", input, "--scale=-2", "--causal=false", "--heads", "1", "--kv-heads", "1"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_EQ(seen_.options().scale(), -2.0F);
+  EXPECT_FALSE(seen_.options().causal());
+  EXPECT_EQ(seen_.options().alignment(), v1::ALIGNMENT_UNSPECIFIED);
+  EXPECT_EQ(seen_.heads(), 1);
+}
+
+TEST_F(AttnctlTest, CausalNeedsNoValue) {
+  ASSERT_EQ(Run({"attend", "--example", "cat-sat", "--causal"}).exit_code, 0);
+  EXPECT_TRUE(seen_.options().causal());
+  EXPECT_EQ(seen_.options().alignment(), v1::ALIGNMENT_UNSPECIFIED);
+  ASSERT_EQ(Run({"attend", "--causal", "--example", "cat-sat"}).exit_code, 0);
+  EXPECT_TRUE(seen_.options().causal());
+}
+
+TEST_F(AttnctlTest, ReportsWhatTheServerRefuses) {
+  FakeServer refusing({.attend = [](auto* /*context*/, const auto& /*request*/, auto* /*response*/) {
+    return grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "key: [2, 2] is\nnot right");
+  }});
+  const Outcome outcome = Attnctl({"--server", refusing.address(), "attend", "--example", "cat-sat"});
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_EQ(outcome.out, "");
+  EXPECT_EQ(outcome.err, "attnctl: key: [2, 2] is not right\n");
+}
+
+TEST_F(AttnctlTest, ReportsFilesThatAreNotRight) {
+  const std::vector<double> doubles = {1, 2};
+  ASSERT_THAT(WriteSafetensors(
+                  TempPath("f64"),
+                  std::vector{StoredTensor{"query", StoredType::kF64, {2, 1}, std::as_bytes(std::span(doubles))}}, {}),
+              IsOk());
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {"/nowhere/case.safetensors", "/nowhere/case.safetensors: No such file or directory"},
+      {TempPath("f64"), "tensor 'query': F64 elements; save it as float32"},
+      {WriteCase("bad_scale", {{"scale", "big"}}), "metadata 'scale': 'big' is not a finite number"},
+      {WriteCase("softcap", {{"softcap", "30"}}), "'softcap' would change the result"},
+      {WriteCase("casual", {{"casual", "true"}}), "'casual' is no option; is 'causal' meant?"},
+  };
+  for (const auto& [path, message] : cases) {
+    const Outcome outcome = Run({"attend", "--input", path});
+    EXPECT_EQ(outcome.exit_code, 1);
+    EXPECT_THAT(outcome.err, IsOneLineOfComplaint());
+    EXPECT_THAT(outcome.err, HasSubstr(message));
+  }
+}
+
+TEST_F(AttnctlTest, ReportsAnOutputThatCannotBeWritten) {
+  const Outcome outcome = Run({"attend", "--example", "cat-sat", "--output", "/nowhere/out.safetensors"});
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_EQ(outcome.err, "attnctl: /nowhere/out.safetensors: No such file or directory\n");
+}
+
+TEST_F(AttnctlTest, ReportsAServerThatIsNotThere) {
+  const std::string address = UnusedAddress();
+  const std::vector<std::vector<std::string>> commands = {{"attend", "--example", "cat-sat"}, {"info"}, {"health"}};
+  for (std::vector<std::string> command : commands) {
+    command.insert(command.end(), {"--server", address});
+    const Outcome outcome = Attnctl(command);
+    EXPECT_EQ(outcome.exit_code, 1);
+    EXPECT_EQ(outcome.err, "attnctl: no server at " + address + " (Connection refused)\n");
+  }
+}
+
+TEST_F(AttnctlTest, PrintsHealth) {
+  const Outcome serving = Run({"health"});
+  EXPECT_EQ(serving.out, "SERVING\n");
+  EXPECT_EQ(serving.exit_code, 0);
+
+  FakeServer draining({.health = grpc::health::v1::HealthCheckResponse::NOT_SERVING});
+  const Outcome not_serving = Attnctl({"--server", draining.address(), "health"});
+  EXPECT_EQ(not_serving.out, "NOT_SERVING\n");
+  EXPECT_EQ(not_serving.err, "");
+  EXPECT_EQ(not_serving.exit_code, 1);
+
+  const Outcome unknown = Run({"health", "--service", "no.Such"});
+  EXPECT_EQ(unknown.err, "attnctl: unknown service no.Such\n");
+  EXPECT_EQ(unknown.exit_code, 1);
+}
+
+TEST_F(AttnctlTest, PrintsInfo) {
+  v1::GetInfoResponse info;
+  info.set_version("1.2.3");
+  info.set_isa("AVX2");
+  info.set_workers(2);
+  info.add_data_types(v1::DATA_TYPE_FLOAT32);
+  FakeServer server({.info = info});
+
+  const Outcome text = Attnctl({"info", "--server", server.address()});
+  EXPECT_EQ(text.exit_code, 0) << text.err;
+  EXPECT_THAT(text.out, StartsWith("version       1.2.3\n"));
+  EXPECT_THAT(text.out, HasSubstr("data types    FLOAT32\n"));
+
+  const Outcome json = Attnctl({"info", "--json", "--server", server.address()});
+  EXPECT_EQ(json.exit_code, 0);
+  const auto parsed = nlohmann::json::parse(json.out, nullptr, /*allow_exceptions=*/false);
+  ASSERT_TRUE(parsed.is_object()) << json.out;
+  EXPECT_EQ(parsed["isa"], "AVX2");
+  EXPECT_EQ(parsed["workers"], 2);
+}
+
+TEST(AttnctlUsageTest, WrongUsageIsOneLineAndStatusTwo) {
+  const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
+      {{}, "subcommand is required"},
+      {{"compute"}, "attnctl: "},
+      {{"attend"}, "give one of --input"},
+      {{"attend", "--example", "dog"}, "--example: 'dog' is not known"},
+      {{"attend", "--example", "cat-sat", "--input", "x"}, "give one of --input"},
+      {{"attend", "--query", "q.npy"}, "--query, --key and --value go together"},
+      {{"attend", "--example", "cat-sat", "--heads", "0"}, "--heads: '0' is not a number of heads >= 1"},
+      {{"attend", "--example", "cat-sat", "--kv-heads", "two"}, "--kv-heads: 'two'"},
+      {{"attend", "--example", "cat-sat", "--causal=left"}, "--causal: 'left' is not top_left, bottom_right"},
+      {{"attend", "--example", "cat-sat", "--scale", "inf"}, "--scale: 'inf' is not a finite number"},
+      {{"attend", "--example", "cat-sat", "--outputs", "scores"}, "--outputs: 'scores' is not lse or weights"},
+      {{"attend", "--example", "cat-sat", "--layout", "packed"}, "--layout: 'packed' is not heads_first"},
+      {{"attend", "--example", "cat-sat", "--priority", "1e3"}, "--priority: '1e3'"},
+      {{"attend", "--example", "cat-sat", "--output", "out.txt"}, "--output: 'out.txt' ends in neither"},
+      {{"attend", "--example", "cat-sat", "--outputs", "lse", "--output", "out.npy"}, "holds one array"},
+      {{"attend", "--example", "cat-sat", "--softcap", "30"}, "--softcap"},
+      {{"info", "--timeout", "5"}, "--timeout: '5' is not a time"},
+      {{"info", "--timeout", "1e999s"}, "--timeout: '1e999s' is not a time"},
+      {{"info", "--server", "localhost"}, "address: 'localhost' is none of HOST:PORT"},
+  };
+  for (const auto& [arguments, message] : cases) {
+    const Outcome outcome = Attnctl(arguments);
+    EXPECT_EQ(outcome.exit_code, 2) << message;
+    EXPECT_EQ(outcome.out, "");
+    EXPECT_THAT(outcome.err, IsOneLineOfComplaint());
+    EXPECT_THAT(outcome.err, HasSubstr(message));
+  }
+}
+
+TEST(AttnctlUsageTest, HelpGoesToStandardOutput) {
+  for (const std::vector<std::string>& arguments :
+       {std::vector<std::string>{"--help"}, {"attend", "--help"}, {"info", "-h"}, {"--version"}}) {
+    const Outcome outcome = Attnctl(arguments);
+    EXPECT_EQ(outcome.exit_code, 0);
+    EXPECT_EQ(outcome.err, "");
+    EXPECT_THAT(outcome.out, HasSubstr("attnctl"));
+  }
+}
+
+}  // namespace
+}  // namespace attnd
