@@ -137,8 +137,9 @@ absl::StatusOr<Location> LocateHeader(std::string_view contents, const std::stri
     return BadFile(file, "not a .npy file (NumPy's np.save writes one)");
   }
   const int version = static_cast<unsigned char>(contents[version_at]);
-  if (version < 1 || version > 3)
+  if (version < 1 || version > 3) {
     return BadFile(file, absl::StrCat(".npy version ", version, "; known are 1, 2 and 3"));
+  }
 
   const size_t length_at = version_at + 2;
   const size_t length_bytes = version == 1 ? 2 : 4;

@@ -46,7 +46,7 @@ int Fail(const std::string& problem, int exit_code, std::ostream& err) {
 
 // INVALID_ARGUMENT is our own business or says it all; other codes tell what to do next.
 std::string Describe(const absl::Status& status) {
-  const std::string message(status.message());
+  std::string message(status.message());
   switch (status.code()) {
     case absl::StatusCode::kInvalidArgument:
     case absl::StatusCode::kNotFound:
@@ -118,7 +118,7 @@ absl::Status CheckAttend(const AttendFlags& flags) {
   AttentionRequest request;
   CallOptions call;
   if (const auto outputs = flags.source.flags.find("outputs"); outputs != flags.source.flags.end()) {
-    const absl::Status status = FindOptionRule("outputs")->apply(outputs->second, &request, &call);
+    absl::Status status = FindOptionRule("outputs")->apply(outputs->second, &request, &call);
     if (!status.ok()) return status;
   }
   return CheckOutputPath(flags.output, request.outputs);

@@ -11,4 +11,4 @@ tensor = {"shape": x.shape, "data": x.tobytes()}
 request = pb.AttendRequest(query=tensor, key=tensor, value=tensor, options={"scale": 1.0})
 channel = grpc.insecure_channel(sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:50051")
 reply = rpc.AttentionServiceStub(channel).Attend(request, timeout=10)
-print(np.frombuffer(reply.output.data, dtype="<f4").reshape(reply.output.shape))
+print(np.frombuffer(reply.output.data, dtype="<f4").reshape(reply.output.shape).round(4))

@@ -159,9 +159,7 @@ std::vector<float> OutputBuffers::HeadsFirstOutput(const AttentionPlan& plan) co
 std::vector<int64_t> OutputShape(const AttentionPlan& plan) {
   return {plan.dims.batch, plan.dims.heads, plan.dims.q_len, plan.dims.value_dim};
 }
-std::vector<int64_t> LseShape(const AttentionPlan& plan) {
-  return {plan.dims.batch, plan.dims.heads, plan.dims.q_len};
-}
+std::vector<int64_t> LseShape(const AttentionPlan& plan) { return {plan.dims.batch, plan.dims.heads, plan.dims.q_len}; }
 std::vector<int64_t> WeightsShape(const AttentionPlan& plan) {
   return {plan.dims.batch, plan.dims.heads, plan.dims.q_len, plan.dims.kv_len};
 }

@@ -14,20 +14,22 @@
 
 namespace attnd {
 
+// Memory as the buffer pool gives it: 64-byte aligned, from 2 MiB on in huge pages where
+// the system has them.
 void* AllocateAligned(size_t bytes);
+// `bytes` as allocated.
 void FreeAligned(void* memory, size_t bytes);
 
-// What std::vector needs for memory as the buffer pool gives it: 64-byte aligned, from
-// 2 MiB on in huge pages where the system has them.
+// The same for std::vector.
 template <typename T>
 struct AlignedAllocator {
   using value_type = T;
   AlignedAllocator() = default;
   template <typename U>
-  explicit AlignedAllocator(const AlignedAllocator<U>&) {}
+  explicit AlignedAllocator(const AlignedAllocator<U>& /*other*/) {}
   T* allocate(size_t n) { return static_cast<T*>(AllocateAligned(n * sizeof(T))); }
   void deallocate(T* p, size_t n) { FreeAligned(p, n * sizeof(T)); }
-  bool operator==(const AlignedAllocator&) const { return true; }
+  bool operator==(const AlignedAllocator& /*other*/) const { return true; }
 };
 using AlignedFloats = std::vector<float, AlignedAllocator<float>>;
 

@@ -114,7 +114,8 @@ TEST_F(AttentionJobTest, NothingIsReturnedUnasked) {
 }
 
 TEST_F(AttentionJobTest, AnyNumberOfWorkersGivesTheSameBits) {
-  for (const Dims& dims : {Dims{2, 8, 2, 100, 260, 64, 64}, Dims{40, 2, 1, 3, 16, 16, 8}, Dims{1, 4, 4, 300, 300, 32, 32}}) {
+  for (const Dims& dims :
+       {Dims{2, 8, 2, 100, 260, 64, 64}, Dims{40, 2, 1, 3, 16, 16, 8}, Dims{1, 4, 4, 300, 300, 32, 32}}) {
     for (const bool causal : {false, true}) {
       const AttentionProblem problem(Spec(dims, causal));
       const Outcome expected = Run(problem.Request());
@@ -157,7 +158,8 @@ TEST_F(AttentionJobTest, AnEntryAloneEqualsTheEntryInABatch) {
     const Outcome outcome = Run(alone.Request());
     const auto expect_part = [b](const Buffer& part, const Buffer& whole, const std::vector<int64_t>& shape) {
       const auto floats = FloatsOf(part);
-      EXPECT_TRUE(SameBits(floats, FloatsOf(whole).subspan(static_cast<size_t>(b) * floats.size(), floats.size()), shape));
+      EXPECT_TRUE(
+          SameBits(floats, FloatsOf(whole).subspan(static_cast<size_t>(b) * floats.size(), floats.size()), shape));
     };
     const AttentionResult& result = outcome.value();
     expect_part(result.output, all.value().output, result.output_shape);

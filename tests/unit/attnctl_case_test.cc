@@ -10,6 +10,7 @@
 #include "client/attnctl/case.h"
 #include "core/linear/safetensors.h"
 #include "tests/support/status_matchers.h"
+#include "tests/support/temp_path.h"
 
 namespace attnd::attnctl {
 namespace {
@@ -27,10 +28,11 @@ std::string WriteCase(const std::string& name, const std::vector<std::string>& t
                       const std::map<std::string, std::string>& metadata = {}) {
   const std::array<std::byte, 32> bytes = {};
   std::vector<StoredTensor> stored;
+  stored.reserve(tensors.size());
   for (const std::string& tensor : tensors) {
     stored.push_back({tensor, dtype, {2, 2}, std::span(bytes).first(4 * StoredTypeSize(dtype))});
   }
-  std::string path = ::testing::TempDir() + "attnctl_case_test_" + name;
+  std::string path = TempPath(name);
   EXPECT_THAT(WriteSafetensors(path, stored, metadata), IsOk());
   return path;
 }

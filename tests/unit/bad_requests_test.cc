@@ -64,34 +64,90 @@ void ExpectRefused(const AttentionRequest& good, const std::vector<BadRequest>& 
 
 TEST(BadRequestsTest, HeadsFirstShapes) {
   const AttentionRequest good = Base(Layout::kHeadsFirst, {2, 4, 3, 8}, {2, 2, 5, 8}, {2, 2, 5, 6});
-  ExpectRefused(
-      good,
-      {
-          {"query without dimensions", "query.shape", [](auto& r) { Reshape(r.query, {}); }},
-          {"query 1-D", "query.shape", [](auto& r) { Reshape(r.query, {192}); }},
-          {"query 3-D", "query.shape", [](auto& r) { Reshape(r.query, {8, 3, 8}); }},
-          {"query 5-D", "query.shape", [](auto& r) { Reshape(r.query, {1, 2, 4, 3, 8}); }},
-          {"key 3-D", "key.shape", [](auto& r) { Reshape(r.key, {4, 5, 8}); }},
-          {"value 1-D", "value.shape", [](auto& r) { Reshape(r.value, {120}); }},
-          {"key 2-D beside a 4-D query", "key.shape", [](auto& r) { Reshape(r.key, {5, 8}); }},
-          {"value 2-D beside a 4-D query", "value.shape", [](auto& r) { Reshape(r.value, {5, 6}); }},
-          {"batch of key", "key.shape", [](auto& r) { Reshape(r.key, {1, 2, 5, 8}); }},
-          {"batch of value", "value.shape", [](auto& r) { Reshape(r.value, {3, 2, 5, 6}); }},
-          {"head_dim of key", "key.shape", [](auto& r) { Reshape(r.key, {2, 2, 5, 7}); }},
-          {"kv_heads of value", "value.shape", [](auto& r) { Reshape(r.value, {2, 4, 5, 6}); }},
-          {"kv_len of value", "value.shape", [](auto& r) { Reshape(r.value, {2, 2, 4, 6}); }},
-          {"kv_len of value is 0", "value.shape", [](auto& r) { Reshape(r.value, {2, 2, 0, 6}); }},
-          {"heads 0", "query.shape", [](auto& r) { Reshape(r.query, {2, 0, 3, 8}); }},
-          {"head_dim 0", "query.shape", [](auto& r) { Reshape(r.query, {2, 4, 3, 0}); }},
-          {"kv_heads 0", "key.shape", [](auto& r) { Reshape(r.key, {2, 0, 5, 8}); }},
-          {"value_dim 0", "value.shape", [](auto& r) { Reshape(r.value, {2, 2, 5, 0}); }},
-          {"negative batch", "query.shape", [](auto& r) { r.query.shape = {-2, 4, 3, 8}; }},
-          {"two negatives", "query.shape", [](auto& r) { r.query.shape = {-2, -4, 3, 8}; }},
-          {"most negative length", "key.shape", [](auto& r) { r.key.shape = {2, 2, kMin, 8}; }},
-          {"negative beside 0", "value.shape", [](auto& r) { r.value.shape = {2, 2, 0, -1}; r.value.bytes = {}; }},
-          {"heads given and wrong", "heads", [](auto& r) { r.heads = 2; }},
-          {"kv_heads given and wrong", "kv_heads", [](auto& r) { r.kv_heads = 4; }},
-      });
+  ExpectRefused(good, {
+                          {"query without dimensions", "query.shape", [](auto& r) { Reshape(r.query, {}); }},
+                          {"query 1-D", "query.shape", [](auto& r) { Reshape(r.query, {192}); }},
+                          {"query 3-D", "query.shape",
+                           [](auto& r) {
+                             Reshape(r.query, {8, 3, 8});
+                           }},
+                          {"query 5-D", "query.shape",
+                           [](auto& r) {
+                             Reshape(r.query, {1, 2, 4, 3, 8});
+                           }},
+                          {"key 3-D", "key.shape",
+                           [](auto& r) {
+                             Reshape(r.key, {4, 5, 8});
+                           }},
+                          {"value 1-D", "value.shape", [](auto& r) { Reshape(r.value, {120}); }},
+                          {"key 2-D beside a 4-D query", "key.shape",
+                           [](auto& r) {
+                             Reshape(r.key, {5, 8});
+                           }},
+                          {"value 2-D beside a 4-D query", "value.shape",
+                           [](auto& r) {
+                             Reshape(r.value, {5, 6});
+                           }},
+                          {"batch of key", "key.shape",
+                           [](auto& r) {
+                             Reshape(r.key, {1, 2, 5, 8});
+                           }},
+                          {"batch of value", "value.shape",
+                           [](auto& r) {
+                             Reshape(r.value, {3, 2, 5, 6});
+                           }},
+                          {"head_dim of key", "key.shape",
+                           [](auto& r) {
+                             Reshape(r.key, {2, 2, 5, 7});
+                           }},
+                          {"kv_heads of value", "value.shape",
+                           [](auto& r) {
+                             Reshape(r.value, {2, 4, 5, 6});
+                           }},
+                          {"kv_len of value", "value.shape",
+                           [](auto& r) {
+                             Reshape(r.value, {2, 2, 4, 6});
+                           }},
+                          {"kv_len of value is 0", "value.shape",
+                           [](auto& r) {
+                             Reshape(r.value, {2, 2, 0, 6});
+                           }},
+                          {"heads 0", "query.shape",
+                           [](auto& r) {
+                             Reshape(r.query, {2, 0, 3, 8});
+                           }},
+                          {"head_dim 0", "query.shape",
+                           [](auto& r) {
+                             Reshape(r.query, {2, 4, 3, 0});
+                           }},
+                          {"kv_heads 0", "key.shape",
+                           [](auto& r) {
+                             Reshape(r.key, {2, 0, 5, 8});
+                           }},
+                          {"value_dim 0", "value.shape",
+                           [](auto& r) {
+                             Reshape(r.value, {2, 2, 5, 0});
+                           }},
+                          {"negative batch", "query.shape",
+                           [](auto& r) {
+                             r.query.shape = {-2, 4, 3, 8};
+                           }},
+                          {"two negatives", "query.shape",
+                           [](auto& r) {
+                             r.query.shape = {-2, -4, 3, 8};
+                           }},
+                          {"most negative length", "key.shape",
+                           [](auto& r) {
+                             r.key.shape = {2, 2, kMin, 8};
+                           }},
+                          {"negative beside 0", "value.shape",
+                           [](auto& r) {
+                             r.value.shape = {2, 2, 0, -1};
+                             r.value.bytes = {};
+                           }},
+                          {"heads given and wrong", "heads", [](auto& r) { r.heads = 2; }},
+                          {"kv_heads given and wrong", "kv_heads", [](auto& r) { r.kv_heads = 4; }},
+                      });
 }
 
 TEST(BadRequestsTest, HeadsThatAreNoMultipleOfKeyHeads) {
@@ -108,11 +164,20 @@ TEST(BadRequestsTest, HeadsThatAreNoMultipleOfKeyHeads) {
 TEST(BadRequestsTest, TwoDimensions) {
   ExpectRefused(Base(Layout::kHeadsFirst, {3, 8}, {5, 8}, {5, 6}),
                 {
-                    {"4-D key", "key.shape", [](auto& r) { Reshape(r.key, {1, 1, 5, 8}); }},
-                    {"4-D value", "value.shape", [](auto& r) { Reshape(r.value, {1, 1, 5, 6}); }},
+                    {"4-D key", "key.shape",
+                     [](auto& r) {
+                       Reshape(r.key, {1, 1, 5, 8});
+                     }},
+                    {"4-D value", "value.shape",
+                     [](auto& r) {
+                       Reshape(r.value, {1, 1, 5, 6});
+                     }},
                     {"more than one head", "heads", [](auto& r) { r.heads = 2; }},
                     {"more than one key head", "kv_heads", [](auto& r) { r.kv_heads = 2; }},
-                    {"head_dim of key", "key.shape", [](auto& r) { Reshape(r.key, {5, 9}); }},
+                    {"head_dim of key", "key.shape",
+                     [](auto& r) {
+                       Reshape(r.key, {5, 9});
+                     }},
                     {"TOKENS_FIRST", "query.shape", [](auto& r) { r.layout = Layout::kTokensFirst; }},
                 });
 }
@@ -120,11 +185,26 @@ TEST(BadRequestsTest, TwoDimensions) {
 TEST(BadRequestsTest, TokensFirstShapes) {
   ExpectRefused(Base(Layout::kTokensFirst, {2, 3, 4, 8}, {2, 5, 2, 8}, {2, 5, 2, 6}),
                 {
-                    {"query 2-D", "query.shape", [](auto& r) { Reshape(r.query, {6, 32}); }},
-                    {"key 5-D", "key.shape", [](auto& r) { Reshape(r.key, {1, 2, 5, 2, 8}); }},
-                    {"heads 0", "query.shape", [](auto& r) { Reshape(r.query, {2, 3, 0, 8}); }},
-                    {"kv_len of value", "value.shape", [](auto& r) { Reshape(r.value, {2, 6, 2, 6}); }},
-                    {"kv_heads of value", "value.shape", [](auto& r) { Reshape(r.value, {2, 5, 1, 6}); }},
+                    {"query 2-D", "query.shape",
+                     [](auto& r) {
+                       Reshape(r.query, {6, 32});
+                     }},
+                    {"key 5-D", "key.shape",
+                     [](auto& r) {
+                       Reshape(r.key, {1, 2, 5, 2, 8});
+                     }},
+                    {"heads 0", "query.shape",
+                     [](auto& r) {
+                       Reshape(r.query, {2, 3, 0, 8});
+                     }},
+                    {"kv_len of value", "value.shape",
+                     [](auto& r) {
+                       Reshape(r.value, {2, 6, 2, 6});
+                     }},
+                    {"kv_heads of value", "value.shape",
+                     [](auto& r) {
+                       Reshape(r.value, {2, 5, 1, 6});
+                     }},
                     {"heads given and wrong", "heads", [](auto& r) { r.heads = 3; }},
                     {"kv_heads given and wrong", "kv_heads", [](auto& r) { r.kv_heads = 5; }},
                 });
@@ -144,10 +224,22 @@ TEST(BadRequestsTest, ThreeDimensions) {
                           {"heads do not divide", "query.shape", [](auto& r) { r.heads = 5; }},
                           {"heads more than the width", "query.shape", [](auto& r) { r.heads = kMax; }},
                           {"kv_heads do not divide", "key.shape", [](auto& r) { r.kv_heads = 3; }},
-                          {"value's width", "value.shape", [](auto& r) { Reshape(r.value, {2, 5, 13}); }},
-                          {"width 0", "query.shape", [](auto& r) { Reshape(r.query, {2, 3, 0}); }},
-                          {"head_dim of key", "key.shape", [](auto& r) { Reshape(r.key, {2, 5, 18}); }},
-                          {"4-D key", "key.shape", [](auto& r) { Reshape(r.key, {2, 5, 2, 8}); }},
+                          {"value's width", "value.shape",
+                           [](auto& r) {
+                             Reshape(r.value, {2, 5, 13});
+                           }},
+                          {"width 0", "query.shape",
+                           [](auto& r) {
+                             Reshape(r.query, {2, 3, 0});
+                           }},
+                          {"head_dim of key", "key.shape",
+                           [](auto& r) {
+                             Reshape(r.key, {2, 5, 18});
+                           }},
+                          {"4-D key", "key.shape",
+                           [](auto& r) {
+                             Reshape(r.key, {2, 5, 2, 8});
+                           }},
                           {"HEADS_FIRST", "query.shape", [](auto& r) { r.layout = Layout::kHeadsFirst; }},
                       });
 }
@@ -161,25 +253,54 @@ TEST(BadRequestsTest, BytesThatDoNotFitTheShape) {
                     {"query half", "query.data", [](auto& r) { r.query.bytes = BytesOf(384); }},
                     {"key one element short", "key.data", [](auto& r) { r.key.bytes = BytesOf(636); }},
                     {"value twice", "value.data", [](auto& r) { r.value.bytes = BytesOf(960); }},
-                    {"bytes beside a 0", "query.data", [](auto& r) { r.query.shape = {2, 4, 0, 8}; }},
-                    {"claims 1 GiB", "query.data", [](auto& r) { r.query.shape = {2, 4, 1 << 22, 8}; }},
-                    {"key claims 1 GiB", "key.data", [](auto& r) { r.key.shape = {2, 2, 1 << 23, 8}; }},
-                    {"value claims 1 EiB", "value.data", [](auto& r) { r.value.shape = {2, 2, int64_t{1} << 55, 2}; }},
+                    {"bytes beside a 0", "query.data",
+                     [](auto& r) {
+                       r.query.shape = {2, 4, 0, 8};
+                     }},
+                    {"claims 1 GiB", "query.data",
+                     [](auto& r) {
+                       r.query.shape = {2, 4, 1 << 22, 8};
+                     }},
+                    {"key claims 1 GiB", "key.data",
+                     [](auto& r) {
+                       r.key.shape = {2, 2, 1 << 23, 8};
+                     }},
+                    {"value claims 1 EiB", "value.data",
+                     [](auto& r) {
+                       r.value.shape = {2, 2, int64_t{1} << 55, 2};
+                     }},
                 });
 }
 
 TEST(BadRequestsTest, ProductsThatOverflow) {
-  ExpectRefused(
-      Base(Layout::kHeadsFirst, {2, 4, 3, 8}, {2, 2, 5, 8}, {2, 2, 5, 6}),
-      {
-          {"elements past 2^63", "query.shape", [](auto& r) { r.query.shape = {2, 4, kMax, 8}; }},
-          {"elements wrap to 0", "query.shape", [](auto& r) { r.query.shape = {int64_t{1} << 32, 1, int64_t{1} << 32, 8}; }},
-          {"elements wrap to the right number", "query.shape",
-           [](auto& r) { r.query.shape = {(int64_t{1} << 62) + 2, 4, 3, 8}; }},
-          {"bytes past 2^63", "key.shape", [](auto& r) { r.key.shape = {1, 1, int64_t{1} << 61, 1}; }},
-          {"bytes wrap to 0", "value.shape", [](auto& r) { r.value.shape = {1, 1, int64_t{1} << 62, 1}; r.value.bytes = {}; }},
-          {"all extents the largest", "query.shape", [](auto& r) { r.query.shape = {kMax, kMax, kMax, kMax}; }},
-      });
+  ExpectRefused(Base(Layout::kHeadsFirst, {2, 4, 3, 8}, {2, 2, 5, 8}, {2, 2, 5, 6}),
+                {
+                    {"elements past 2^63", "query.shape",
+                     [](auto& r) {
+                       r.query.shape = {2, 4, kMax, 8};
+                     }},
+                    {"elements wrap to 0", "query.shape",
+                     [](auto& r) {
+                       r.query.shape = {int64_t{1} << 32, 1, int64_t{1} << 32, 8};
+                     }},
+                    {"elements wrap to the right number", "query.shape",
+                     [](auto& r) {
+                       r.query.shape = {(int64_t{1} << 62) + 2, 4, 3, 8};
+                     }},
+                    {"bytes past 2^63", "key.shape",
+                     [](auto& r) {
+                       r.key.shape = {1, 1, int64_t{1} << 61, 1};
+                     }},
+                    {"bytes wrap to 0", "value.shape",
+                     [](auto& r) {
+                       r.value.shape = {1, 1, int64_t{1} << 62, 1};
+                       r.value.bytes = {};
+                     }},
+                    {"all extents the largest", "query.shape",
+                     [](auto& r) {
+                       r.query.shape = {kMax, kMax, kMax, kMax};
+                     }},
+                });
 }
 
 TEST(BadRequestsTest, DataTypes) {
@@ -220,12 +341,24 @@ TEST(BadRequestsTest, Offsets) {
   good.options.alignment = Alignment::kOffset;
   good.options.q_offset = {1, 2, 3};
   ExpectRefused(good, {
-                          {"too few", "options.q_offset", [](auto& r) { r.options.q_offset = {1, 2}; }},
-                          {"too many", "options.q_offset", [](auto& r) { r.options.q_offset = {1, 2, 3, 4}; }},
-                          {"k too few", "options.k_offset", [](auto& r) { r.options.k_offset = {1, 2}; }},
+                          {"too few", "options.q_offset",
+                           [](auto& r) {
+                             r.options.q_offset = {1, 2};
+                           }},
+                          {"too many", "options.q_offset",
+                           [](auto& r) {
+                             r.options.q_offset = {1, 2, 3, 4};
+                           }},
+                          {"k too few", "options.k_offset",
+                           [](auto& r) {
+                             r.options.k_offset = {1, 2};
+                           }},
                           {"too large", "options.q_offset", [](auto& r) { r.options.q_offset = {kMaxOffset + 1}; }},
                           {"too small", "options.q_offset", [](auto& r) { r.options.q_offset = {-kMaxOffset - 1}; }},
-                          {"the last too large", "options.q_offset", [](auto& r) { r.options.q_offset = {0, 0, kMax}; }},
+                          {"the last too large", "options.q_offset",
+                           [](auto& r) {
+                             r.options.q_offset = {0, 0, kMax};
+                           }},
                           {"most negative", "options.k_offset", [](auto& r) { r.options.k_offset = {kMin}; }},
                       });
 }

@@ -214,7 +214,8 @@ TEST_F(ExecutorTest, ANewLargeJobOwesNothingForTheTimeBeforeIt) {
 TEST_F(ExecutorTest, AJobWhoseDeadlineHasPassedIsRefused) {
   for (const auto deadline : {clock_.Now(), clock_.Now() - milliseconds(1), Time(), Time::min()}) {
     auto job = Make("late", 1);
-    EXPECT_THAT(executor_->Submit(job, {.deadline = deadline}), IsError(absl::StatusCode::kDeadlineExceeded, "deadline"));
+    EXPECT_THAT(executor_->Submit(job, {.deadline = deadline}),
+                IsError(absl::StatusCode::kDeadlineExceeded, "deadline"));
     EXPECT_EQ(job->done, 0);
     EXPECT_EQ(job.use_count(), 1);
   }

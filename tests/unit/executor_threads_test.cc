@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <latch>
 #include <memory>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -40,7 +41,8 @@ class CountingJob : public Job {
     EXPECT_EQ(running_.load(), 0) << "Done comes last";
     EXPECT_GE(timings.queue, Duration());
     EXPECT_GE(timings.compute, Duration());
-    status_ = status;
+    // A copy of its own: ThreadSanitizer does not see absl count the owners of a shared one.
+    status_ = absl::Status(status.code(), std::string(status.message()));
     EXPECT_EQ(dones_.fetch_add(1), 0);
   }
 
@@ -240,7 +242,8 @@ TEST(ExecutorSpeedTest, TheDeadlineTestCountsAllWorkers) {
   Executor executor(options, Clock::Real());
   JobSpec spec = {.flops = 1e12};  // 1000 s of one worker
   spec.deadline = Clock::Real().Now() + std::chrono::seconds(200);
-  EXPECT_THAT(executor.Submit(std::make_shared<CountingJob>(1), spec), IsError(absl::StatusCode::kDeadlineExceeded, ""));
+  EXPECT_THAT(executor.Submit(std::make_shared<CountingJob>(1), spec),
+              IsError(absl::StatusCode::kDeadlineExceeded, ""));
   spec.deadline = Clock::Real().Now() + std::chrono::seconds(300);
   EXPECT_THAT(executor.Submit(std::make_shared<CountingJob>(1), spec), IsOk());
 }

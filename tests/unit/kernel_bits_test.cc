@@ -116,7 +116,8 @@ TEST(KernelBitsTest, OtherThreadsGetTheSameBits) {
 
 TEST(KernelBitsTest, AnEntryAloneEqualsTheEntryInABatch) {
   for (const bool causal : {false, true}) {
-    for (const Dims& dims : {Dims{5, 4, 2, 37, 83, 24, 40}, Dims{5, 8, 2, 1, 300, 64, 64}, Dims{5, 3, 3, 49, 17, 8, 8}}) {
+    for (const Dims& dims :
+         {Dims{5, 4, 2, 37, 83, 24, 40}, Dims{5, 8, 2, 1, 300, 64, 64}, Dims{5, 3, 3, 49, 17, 8, 8}}) {
       const AttentionProblem batch(Spec(dims, causal));
       const EngineResult all = RunEngine(batch);
       Dims one = dims;
@@ -253,8 +254,8 @@ TEST(KernelPoisonTest, HiddenKeysAndValuesNeverReachARow) {
           const auto part = [&](const auto& v, size_t width) { return std::span(v).subspan(row * width, n * width); };
           EXPECT_TRUE(AlmostEqual(part(result.output, 16), part(exact.output, 16), tolerances.output,
                                   std::vector<int64_t>{first_bad, 16}));
-          EXPECT_TRUE(AlmostEqual(part(result.lse, 1), part(exact.lse, 1), tolerances.lse,
-                                  std::vector<int64_t>{first_bad}));
+          EXPECT_TRUE(
+              AlmostEqual(part(result.lse, 1), part(exact.lse, 1), tolerances.lse, std::vector<int64_t>{first_bad}));
           EXPECT_TRUE(AlmostEqual(part(result.weights, 100), part(exact.weights, 100), tolerances.weights,
                                   std::vector<int64_t>{first_bad, 100}));
         }
@@ -329,12 +330,14 @@ TEST(KernelPoisonTest, AnInfiniteScoreMakesItsRowNan) {
   EXPECT_EQ(result.rows.non_finite, 1);
 }
 
-// Visible keys whose scores are all -inf are not an empty row: 0/0.
-TEST(KernelPoisonTest, ARowOfVisibleMinusInfinitiesIsTreatedAsTheOracleDoes) {
+TEST(KernelPoisonTest, ScoresOfMinusInfinityAloneLeaveNothingToWeigh) {
   AttentionProblem problem(Spec({1, 1, 1, 1, 20, 1, 4}, false));
   *problem.QueryRow(0, 0, 0) = 1;
   for (int64_t k = 0; k < 20; ++k) *problem.KeyRow(0, 0, k) = -kInf;
-  ExpectMatchesReference(problem, RunEngine(problem));
+  const EngineResult result = RunEngine(problem);
+  ExpectMatchesReference(problem, result);
+  EXPECT_EQ(result.rows.empty, 1);
+  EXPECT_EQ(result.lse[0], -kInf);
 }
 
 }  // namespace

@@ -88,8 +88,8 @@ TEST(KernelTest, BatchesAndHeadGroupsInBothLayouts) {
 }
 
 TEST(KernelTest, CausalInEveryAlignment) {
-  const std::vector<std::pair<int64_t, int64_t>> lengths = {{1, 1},   {1, 49},  {49, 1},   {16, 16},  {17, 15}, {15, 17},
-                                                            {47, 49}, {49, 47}, {100, 60}, {60, 100}, {130, 257}};
+  const std::vector<std::pair<int64_t, int64_t>> lengths = {
+      {1, 1}, {1, 49}, {49, 1}, {16, 16}, {17, 15}, {15, 17}, {47, 49}, {49, 47}, {100, 60}, {60, 100}, {130, 257}};
   for (const auto& [q_len, kv_len] : lengths) {
     for (const Alignment alignment : {Alignment::kTopLeft, Alignment::kBottomRight}) {
       for (const int64_t heads : {1, 3}) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "tests/support/status_matchers.h"
+#include "tests/support/temp_path.h"
 
 namespace attnd {
 namespace {
@@ -38,8 +39,6 @@ std::string File(const std::string& header, size_t data_bytes, int version = 1) 
 std::string Dictionary(const std::string& descr, const std::string& order, const std::string& shape) {
   return "{'descr': " + descr + ", 'fortran_order': " + order + ", 'shape': " + shape + ", }   \n";
 }
-
-std::string TempPath(const std::string& name) { return ::testing::TempDir() + "npy_test_" + name; }
 
 TEST(NpyTest, ReadsWhatItWrites) {
   for (const std::vector<int64_t>& shape : {std::vector<int64_t>{}, {1}, {2, 3}, {2, 0, 5}, {1, 1, 1, 1, 7}}) {

@@ -40,12 +40,8 @@ AttentionRequest RequestOf(Layout layout, std::vector<int64_t> query, std::vecto
 }
 
 // batch 2, heads 4, kv_heads 2, q_len 3, kv_len 5, head_dim 8, value_dim 6.
-AttentionRequest HeadsFirst() {
-  return RequestOf(Layout::kHeadsFirst, {2, 4, 3, 8}, {2, 2, 5, 8}, {2, 2, 5, 6});
-}
-AttentionRequest TokensFirst() {
-  return RequestOf(Layout::kTokensFirst, {2, 3, 4, 8}, {2, 5, 2, 8}, {2, 5, 2, 6});
-}
+AttentionRequest HeadsFirst() { return RequestOf(Layout::kHeadsFirst, {2, 4, 3, 8}, {2, 2, 5, 8}, {2, 2, 5, 6}); }
+AttentionRequest TokensFirst() { return RequestOf(Layout::kTokensFirst, {2, 3, 4, 8}, {2, 5, 2, 8}, {2, 5, 2, 6}); }
 AttentionRequest TokensFirst3D() {
   AttentionRequest request = RequestOf(Layout::kTokensFirst, {2, 3, 32}, {2, 5, 16}, {2, 5, 12});
   request.heads = 4;
@@ -197,7 +193,8 @@ TEST(PlanTest, CausalSquaresNeedNoAlignment) {
 
 TEST(PlanTest, AlignmentMattersOnlyToOptionsThatUsePositions) {
   AttentionRequest request = HeadsFirst();
-  for (const Alignment alignment : {Alignment::kUnset, Alignment::kTopLeft, Alignment::kBottomRight, Alignment::kOffset}) {
+  for (const Alignment alignment :
+       {Alignment::kUnset, Alignment::kTopLeft, Alignment::kBottomRight, Alignment::kOffset}) {
     request.options.alignment = alignment;
     const auto plan = Plan(request);
     ASSERT_THAT(plan, IsOk());
@@ -268,7 +265,7 @@ TEST(PlanTest, HugeExtentsBesideAZeroOverflowNothing) {
 TEST(PlanTest, TensorsMayComeInPieces) {
   AttentionRequest request = HeadsFirst();
   request.query.bytes = Fragments();
-  for (const size_t piece : {1, 2, 3, 762}) request.query.bytes.Append(SomeBytes(piece));
+  for (const int64_t piece : {1, 2, 3, 762}) request.query.bytes.Append(SomeBytes(static_cast<size_t>(piece)));
   EXPECT_THAT(Plan(request), IsOk());
 }
 

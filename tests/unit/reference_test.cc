@@ -134,8 +134,8 @@ TEST(ReferenceTest, ToleranceIsFiniteBesideNan) {
   AttentionProblem problem(Spec({1, 1, 1, 10, 20, 16, 16}));
   problem.KeyRow(0, 0, 3)[0] = std::nanf("");
   problem.ValueRow(0, 0, 4)[0] = std::numeric_limits<float>::infinity();
-  EXPECT_TRUE(std::isfinite(OutputTolerance(problem.plan(), problem.Inputs(),
-                                            ReferenceAttention<double>(problem.plan(), problem.Inputs()))));
+  EXPECT_TRUE(std::isfinite(
+      OutputTolerance(problem.plan(), problem.Inputs(), ReferenceAttention<double>(problem.plan(), problem.Inputs()))));
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "tests/support/status_matchers.h"
+#include "tests/support/temp_path.h"
 
 namespace attnd {
 namespace {
@@ -36,8 +37,6 @@ std::string Length(uint64_t length) {
 std::string File(const std::string& header, size_t data_bytes) {
   return Length(header.size()) + header + std::string(data_bytes, '\x01');
 }
-
-std::string TempPath(const std::string& name) { return ::testing::TempDir() + "safetensors_test_" + name; }
 
 TEST(SafetensorsTest, ReadsWhatItWrites) {
   const std::array<float, 6> floats = {1, 2, 3, 4, 5, 6};

@@ -44,7 +44,7 @@ TEST(SimdTest, TargetsCanBeNarrowed) {
 TEST(SimdTest, ScaleRowMultipliesEveryElementAndNoOther) {
   ForEachTarget([] {
     for (int64_t n = 0; n <= 70; ++n) {
-      for (const size_t misalign : {0, 1, 5}) {
+      for (const size_t misalign : {size_t{0}, size_t{1}, size_t{5}}) {
         std::vector<float> source(misalign + 80);
         for (size_t i = 0; i < source.size(); ++i) source[i] = static_cast<float>(i) - 30.5F;
         std::vector<float> destination(misalign + 80, 7);
@@ -237,7 +237,8 @@ TEST(SimdTest, AccumulateVisibleAddsTheProductsOfSeenKeys) {
     }
     AccumulateVisible({s.scores.data(), s.stride, 2, 4, visible}, value.data(), 5, 3,
                       {s.max.data(), s.sum.data(), s.acc.data(), s.acc_stride});
-    for (size_t c = 0; c < 3; ++c) EXPECT_EQ(s.acc[c], 1 * (10 + static_cast<float>(c)) + 2 * (20 + static_cast<float>(c)));
+    for (size_t c = 0; c < 3; ++c)
+      EXPECT_EQ(s.acc[c], 1 * (10 + static_cast<float>(c)) + 2 * (20 + static_cast<float>(c)));
     for (size_t c = 0; c < 3; ++c) EXPECT_EQ(s.acc[static_cast<size_t>(s.acc_stride) + c], 0);
   });
 }

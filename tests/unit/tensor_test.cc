@@ -28,7 +28,7 @@ TEST(FragmentsTest, PiecesAreJoinedInOrder) {
   const std::span<const std::byte> all(bytes);
   Fragments fragments;
   size_t at = 0;
-  for (const size_t piece : {1, 2, 3, 31, 0, 63}) {
+  for (const size_t piece : {1U, 2U, 3U, 31U, 0U, 63U}) {
     fragments.Append(all.subspan(at, piece));
     at += piece;
   }
