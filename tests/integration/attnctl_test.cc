@@ -13,6 +13,7 @@
 #include "core/linear/safetensors.h"
 #include "tests/integration/fake_server.h"
 #include "tests/support/status_matchers.h"
+#include "tests/support/temp_path.h"
 
 namespace attnd {
 namespace {
@@ -35,8 +36,6 @@ Outcome Attnctl(std::vector<std::string> arguments) {
   const int exit_code = attnctl::Run(static_cast<int>(argv.size()), argv.data(), out, err);
   return {exit_code, out.str(), err.str()};
 }
-
-std::string TempPath(const std::string& name) { return ::testing::TempDir() + "attnctl_test_" + name; }
 
 StoredTensor F32(const std::string& name, std::vector<int64_t> shape, const std::vector<float>& values) {
   return {name, StoredType::kF32, std::move(shape), std::as_bytes(std::span(values))};

@@ -1,0 +1,126 @@
+// One RPC on a completion queue, from being posted to being gone.
+#ifndef ATTND_SERVER_CALL_H_
+#define ATTND_SERVER_CALL_H_
+
+#include <grpcpp/completion_queue.h>
+#include <grpcpp/generic/async_generic_service.h>
+#include <grpcpp/support/async_unary_call.h>
+#include <grpcpp/support/status.h>
+
+#include <cstdint>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "core/runtime/clock.h"
+#include "core/runtime/mutex.h"
+#include "server/metrics.h"
+#include "server/tag.h"
+
+namespace attnd {
+
+// How many calls have been accepted and are not gone. Thread-safe.
+class CallCounter {
+ public:
+  void Enter() ATTND_EXCLUDES(mutex_);
+  void Leave() ATTND_EXCLUDES(mutex_);
+
+  // Waits until there are none or `deadline` has passed; true when there are none.
+  bool AwaitNone(Time deadline) ATTND_EXCLUDES(mutex_);
+
+ private:
+  Mutex mutex_;
+  CondVar none_;
+  int64_t count_ ATTND_GUARDED_BY(mutex_) = 0;
+};
+
+// What calls of all kinds share. Outlives them.
+struct CallScope {
+  const Metrics* metrics = nullptr;
+  CallCounter* calls = nullptr;
+};
+
+// Base of all calls. A call owns itself: it is made waiting for a client, replaces itself
+// (Renew) when one comes, so that there is always one waiting, and goes when the answer is
+// sent and gRPC has said that the call is over.
+//
+// All its events come from one poller, one after the other; Answer-like functions of
+// derived classes may be called once, from any thread, after which that thread must not
+// touch the call.
+class Call {
+ public:
+  virtual ~Call();
+  Call(const Call&) = delete;
+  Call& operator=(const Call&) = delete;
+
+ protected:
+  explicit Call(const CallScope& scope);
+
+  // "/package.Service/Method", once accepted.
+  [[nodiscard]] virtual std::string_view method() const = 0;
+  // Posts another call of this kind.
+  virtual void Renew() = 0;
+  // A client called. Must lead to one Finish, now or later.
+  virtual void Serve() = 0;
+  // The client is gone or its deadline has passed, and no answer has been sent yet. The
+  // call must still be finished.
+  virtual void OnGone() {}
+  // The answer has been sent, or (not `ok`) could not be. The call goes soon after.
+  virtual void OnSent([[maybe_unused]] bool ok) {}
+
+  // For the derived constructor's Request..., its last statement.
+  void* AcceptedTag();
+  // Prepares to finish with `status`: sets trailers, counts. Returns what Finish is to be
+  // called with, right after, together with FinishedTag. Once.
+  grpc::Status Close(const absl::Status& status);
+  void* FinishedTag();
+
+  [[nodiscard]] Time arrived() const { return arrived_; }
+  [[nodiscard]] Time closed() const { return closed_; }
+  [[nodiscard]] grpc::StatusCode code() const { return code_; }
+
+  // Generic calls need this kind; it does for the others.
+  grpc::GenericServerContext context_;
+
+ private:
+  void OnAccepted(bool ok);
+  void OnFinished(bool ok);
+  void OnDone(bool ok);
+  void ReleaseOne();
+
+  const CallScope& scope_;
+  MemberTag<Call, &Call::OnAccepted> accepted_tag_{this};
+  MemberTag<Call, &Call::OnFinished> finished_tag_{this};
+  MemberTag<Call, &Call::OnDone> done_tag_{this};
+  // Events to come: finished and done. Poller only.
+  int events_left_ = 2;
+  bool finished_ = false;
+  bool accepted_ = false;
+  const MethodMetrics* metrics_ = nullptr;
+  Time arrived_;
+  Time closed_;
+  grpc::StatusCode code_ = grpc::StatusCode::OK;
+};
+
+// A call with one request and one response.
+template <typename Request, typename Response>
+class UnaryCall : public Call {
+ protected:
+  explicit UnaryCall(const CallScope& scope) : Call(scope), responder_(&context_) {}
+
+  void Answer(const Response& response) {
+    const grpc::Status status = Close(absl::OkStatus());
+    responder_.Finish(response, status, FinishedTag());
+  }
+  // REQUIRES: !error.ok().
+  void Answer(const absl::Status& error) {
+    const grpc::Status status = Close(error);
+    responder_.FinishWithError(status, FinishedTag());
+  }
+
+  Request request_;
+  grpc::ServerAsyncResponseWriter<Response> responder_;
+};
+
+}  // namespace attnd
+
+#endif  // ATTND_SERVER_CALL_H_

@@ -1,0 +1,63 @@
+#include "server/unserved_rpc.h"
+
+#include <grpcpp/support/byte_buffer.h>
+
+#include <string>
+#include <string_view>
+
+#include "absl/strings/str_cat.h"
+#include "server/text.h"
+
+namespace attnd {
+namespace {
+
+absl::Status Unserved(std::string_view method) {
+  return absl::UnimplementedError(absl::StrCat(Printable(method, 200), " is not served by this version of attnd"));
+}
+
+class UnservedCall final : public Call {
+ public:
+  UnservedCall(const UnservedScope& scope, grpc::ServerCompletionQueue* queue)
+      : Call(scope.call), scope_(scope), queue_(queue), stream_(&context_) {
+    scope_.generic->RequestCall(&context_, &stream_, queue_, queue_, AcceptedTag());
+  }
+
+ private:
+  [[nodiscard]] std::string_view method() const override { return context_.method(); }
+  void Renew() override { PostUnserved(scope_, queue_); }
+
+  // Whatever the client streams is not read.
+  void Serve() override {
+    const grpc::Status status = Close(Unserved(method()));
+    stream_.Finish(status, FinishedTag());
+  }
+
+  const UnservedScope& scope_;
+  grpc::ServerCompletionQueue* const queue_;
+  grpc::GenericServerAsyncReaderWriter stream_;
+};
+
+class ListWeightsCall final : public UnaryCall<grpc::ByteBuffer, grpc::ByteBuffer> {
+ public:
+  ListWeightsCall(const UnservedScope& scope, grpc::ServerCompletionQueue* queue)
+      : UnaryCall(scope.call), scope_(scope), queue_(queue) {
+    scope_.weights->RequestListWeights(&context_, &request_, &responder_, queue_, queue_, AcceptedTag());
+  }
+
+ private:
+  [[nodiscard]] std::string_view method() const override { return "/attnd.v1.WeightsService/ListWeights"; }
+  void Renew() override { PostListWeights(scope_, queue_); }
+  void Serve() override { Answer(Unserved(method())); }
+
+  const UnservedScope& scope_;
+  grpc::ServerCompletionQueue* const queue_;
+};
+
+}  // namespace
+
+void PostUnserved(const UnservedScope& scope, grpc::ServerCompletionQueue* queue) { new UnservedCall(scope, queue); }
+void PostListWeights(const UnservedScope& scope, grpc::ServerCompletionQueue* queue) {
+  new ListWeightsCall(scope, queue);
+}
+
+}  // namespace attnd

@@ -1,0 +1,105 @@
+#include "tests/bench/report.h"
+
+#include <cstdio>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "core/attention/engine.h"
+#include "core/runtime/cpu_count.h"
+#include "tests/bench/yardstick.h"
+
+namespace attnd::bench {
+namespace {
+
+constexpr auto kEngine = EngineKind::kOnednn;
+
+std::string CpuName() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with("model name")) return line.substr(line.find(": ") + 2);
+  }
+  return "unknown";
+}
+
+const char* FieldOf(Measure measure) {
+  switch (measure) {
+    case Measure::kShareOfPeak:
+      return "share_of_peak";
+    case Measure::kShareOfBandwidth:
+      return "share_of_bandwidth";
+    case Measure::kWorkersRatio:
+      return "ratio";
+  }
+  return "?";
+}
+
+template <typename... Args>
+std::string Format(const char* format, Args... args) {
+  char text[256];
+  const int n = std::snprintf(text, sizeof(text), format, args...);
+  return {text, static_cast<size_t>(n)};
+}
+
+// Compiler and library versions, by name.
+nlohmann::json Versions() {
+#if defined(__clang__)
+  const std::string compiler = "clang " __clang_version__;
+#else
+  const std::string compiler = "gcc " __VERSION__;
+#endif
+  return {{"onednn", OnednnVersion()}, {"numerics_id", NumericsId(kEngine)}, {"compiler", compiler}};
+}
+
+}  // namespace
+
+std::string MachineLines(const MachineResult& machine) {
+  std::string text = CpuName() + ", " + YardstickIsa() + ", " + std::to_string(AvailableCpus()) + " CPUs, kernel " +
+                     NumericsId(kEngine) + "\n";
+  for (const auto& [threads, peak] : machine.fma_peak) {
+    text += Format("%d thread%s: FMA peak %.1f GFLOP/s, reads %.1f GB/s\n", threads, threads == 1 ? " " : "s",
+                   peak / 1e9, machine.read_bandwidth.at(threads) / 1e9);
+  }
+  if (machine.cycles_per_second > 0) {
+    text += Format("core clock %.2f GHz, so %.1f FLOP per cycle at the peak\n", machine.cycles_per_second / 1e9,
+                   machine.fma_peak.at(1) / machine.cycles_per_second);
+  }
+  return text;
+}
+
+std::string TableHead() {
+  return Format("%-38s %7s %-18s %7s %7s %-6s %10s %5s\n", "row", "workers", "measure", "value", "target", "", "ms/run",
+                "runs");
+}
+
+std::string TableLine(const RowResult& result) {
+  std::string line = Format("%-38s %7d %-18s %7.3f %7.2f %-6s %10.3f %5d", result.row.name.c_str(), result.row.workers,
+                            FieldOf(result.row.measure), result.value, result.target,
+                            result.value >= result.target ? "met" : "below", 1e3 * result.seconds, result.runs);
+  for (const auto& [peer, value] : result.peers) line += Format("  %s %.3f", peer.c_str(), value);
+  return line + "\n";
+}
+
+std::string Json(const MachineResult& machine, const std::vector<RowResult>& rows) {
+  nlohmann::json json;
+  nlohmann::json& m = json["machine"];
+  m["cpu"] = CpuName();
+  m["isa"] = YardstickIsa();
+  m["cores"] = AvailableCpus();
+  for (const auto& [threads, peak] : machine.fma_peak) m["fma_peak_gflops"][std::to_string(threads)] = peak / 1e9;
+  for (const auto& [threads, bytes] : machine.read_bandwidth) m["read_gbps"][std::to_string(threads)] = bytes / 1e9;
+  m["clock_ghz"] = machine.cycles_per_second / 1e9;
+  m["versions"] = Versions();
+  json["rows"] = nlohmann::json::array();
+  for (const RowResult& result : rows) {
+    nlohmann::json row = {{"name", result.row.name},       {"workers", result.row.workers},
+                          {"engine", EngineName(kEngine)}, {"dtype", "f32"},
+                          {"baseline", result.baseline},   {"target", result.target},
+                          {"seconds", result.seconds},     {"runs", result.runs}};
+    row[FieldOf(result.row.measure)] = result.value;
+    row["peers"] = result.peers.empty() ? nlohmann::json::object() : nlohmann::json(result.peers);
+    json["rows"].push_back(row);
+  }
+  return json.dump(2) + "\n";
+}
+
+}  // namespace attnd::bench
