@@ -15,7 +15,7 @@ using Owner = std::shared_ptr<const void>;
 void Drop(void* owner) { delete static_cast<Owner*>(owner); }
 
 grpc::Slice ToSlice(const codec::Chunk& chunk, const Owner& owner) {
-  if (const auto* text = std::get_if<std::string>(&chunk)) return grpc::Slice(*text);
+  if (const auto* text = std::get_if<std::string>(&chunk)) return {*text};
   const auto bytes = std::get<std::span<const std::byte>>(chunk);
   if (bytes.empty()) return {};
   // gRPC asks for a mutable pointer and only reads.

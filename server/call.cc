@@ -53,7 +53,7 @@ void Call::OnAccepted(bool ok) {
 grpc::Status Call::Close(const absl::Status& status) {
   closed_ = std::chrono::steady_clock::now();
   if (const auto pushback = PushbackOf(status)) context_.AddTrailingMetadata(kPushbackTrailer, *pushback);
-  const grpc::Status answer = ToGrpcStatus(status);
+  grpc::Status answer = ToGrpcStatus(status);
   code_ = answer.error_code();
   metrics_->handled[static_cast<size_t>(code_)]->Increment();
   metrics_->seconds->Observe(Seconds(closed_ - arrived_));

@@ -189,8 +189,8 @@ MachineResult MeasureMachine(const ReadYardstick& read, const MeasureOptions& op
     machine.fma_peak[threads] = Median(peaks);
     machine.read_bandwidth[threads] = Median(bandwidths);
   }
-  std::vector<double> cycles;
-  for (int i = 0; i < options.rounds; ++i) cycles.push_back(CyclesPerSecond());
+  std::vector<double> cycles(static_cast<size_t>(options.rounds));
+  for (double& c : cycles) c = CyclesPerSecond();
   machine.cycles_per_second = Median(cycles);
   return machine;
 }

@@ -114,18 +114,6 @@ TEST(AttendTest, AnswersEmptyProblems) {
   EXPECT_TRUE(response.output().data().empty());
 }
 
-TEST(AttendTest, ReadsCompressedRequests) {
-  const RunningServer server;
-  ProblemSpec spec;
-  spec.dims = {1, 2, 1, 50, 70, 32, 32};
-  const AttentionProblem problem(spec);
-  grpc::ClientContext context;
-  context.set_compression_algorithm(GRPC_COMPRESS_GZIP);
-  v1::AttendResponse response;
-  ASSERT_TRUE(server.attention().Attend(&context, ToProto(problem), &response).ok());
-  ExpectRight(problem, response);
-}
-
 TEST(AttendTest, ListensOnSeveralAddressesAndUnixSockets) {
   ServerOptions options = TestOptions();
   const std::string path = testing::TempDir() + "attnd_attend_test.sock";

@@ -28,7 +28,7 @@ struct Outcome {
   std::string err;
 };
 
-Outcome Attnctl(std::vector<std::string> arguments) {
+Outcome Attnctl(const std::vector<std::string>& arguments) {
   std::vector<const char*> argv = {"attnctl"};
   for (const std::string& argument : arguments) argv.push_back(argument.c_str());
   std::ostringstream out;
@@ -58,7 +58,7 @@ class AttnctlTest : public ::testing::Test {
 
   Outcome Run(std::vector<std::string> arguments) {
     arguments.insert(arguments.begin(), {"--server", server_.address()});
-    return Attnctl(std::move(arguments));
+    return Attnctl(arguments);
   }
 
   // The path of a case file.

@@ -66,7 +66,7 @@ class Refusing {
       return grpc::Status(code_, "refused " + std::to_string(call));
     };
   }
-  int calls() const { return calls_; }
+  [[nodiscard]] int calls() const { return calls_; }
   std::vector<Time> times() {
     const std::lock_guard<std::mutex> lock(mutex_);
     return times_;
@@ -280,6 +280,7 @@ TEST(ClientTest, ServesManyThreadsAtOnce) {
   const auto client = ConnectTo(server.address());
   std::atomic<int> good = 0;
   std::vector<std::thread> threads;
+  threads.reserve(4);
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([&client, &good] {
       for (int i = 0; i < 25; ++i) good += client->Attend(OwnedRequest().request).ok() ? 1 : 0;

@@ -103,6 +103,17 @@ TEST(MalformedRequestsTest, PriorityMustBeANumber) {
   EXPECT_THAT(status.error_message(), testing::HasSubstr("\"urgent\""));
 }
 
+// A megabyte of zeros, compressed, is a kilobyte: a limit on what is sent would be none.
+TEST(MalformedRequestsTest, CompressedOnesAreRefusedBeforeTheyAreInflated) {
+  const RunningServer server;
+  grpc::ClientContext context;
+  context.set_compression_algorithm(GRPC_COMPRESS_GZIP);
+  v1::AttendResponse response;
+  const grpc::Status status = server.attention().Attend(&context, SmallRequest(), &response);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNIMPLEMENTED);
+  EXPECT_THAT(status.error_message(), testing::HasSubstr("gzip"));
+}
+
 // Bytes of a request that is wrong in one of many ways.
 std::string Malformed(Random& random) {
   const auto pick = [&random](std::initializer_list<int64_t> values) {

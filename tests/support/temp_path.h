@@ -3,8 +3,8 @@
 #define ATTND_TESTS_SUPPORT_TEMP_PATH_H_
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <string>
 #include <system_error>
