@@ -54,7 +54,10 @@ class AttendCall final : public UnaryCall<grpc::ByteBuffer, grpc::ByteBuffer> {
 
 // A request's way through the server. On the poller:
 void AttendCall::Serve() {
-  if (const absl::Status status = Submit(); !status.ok()) Refuse(status);
+  const absl::Status status = Submit();
+  if (status.ok()) return;
+  job_.reset();  // and with it the message
+  Refuse(status);
 }
 
 absl::Status AttendCall::Submit() {

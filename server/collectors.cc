@@ -45,7 +45,7 @@ class ExecutorCollector final : public prometheus::Collectable {
  public:
   ExecutorCollector(const Executor* executor, const BufferPool* pool) : executor_(executor), pool_(pool) {}
 
-  std::vector<MetricFamily> Collect() const override;
+  [[nodiscard]] std::vector<MetricFamily> Collect() const override;
 
  private:
   const Executor* const executor_;
@@ -129,7 +129,7 @@ class ProcessCollector final : public prometheus::Collectable {
     if (ticks.has_value() && boot.has_value()) start_time_ = *boot + *ticks / ticks_per_second_;
   }
 
-  std::vector<MetricFamily> Collect() const override;
+  [[nodiscard]] std::vector<MetricFamily> Collect() const override;
 
  private:
   const double ticks_per_second_ = static_cast<double>(sysconf(_SC_CLK_TCK));

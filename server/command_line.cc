@@ -6,9 +6,10 @@
 #include <cmath>
 #include <cstdlib>
 #include <istream>
-#include <map>
+#include <iterator>
 #include <memory>
 #include <sstream>
+#include <string_view>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -45,19 +46,34 @@ class ConfigBelowEnvironment final : public CLI::ConfigBase {
   }
 };
 
+struct Unit {
+  std::string_view name;
+  double milliseconds;
+};
+constexpr Unit kUnits[] = {{"", 1000}, {"ms", 1}, {"s", 1000}, {"m", 60'000}};
+
 // "500ms", "30s", "2m" or plain seconds, into a number of milliseconds.
 std::string ToMilliseconds(std::string& text) {
-  static const std::map<std::string, double> kUnits = {{"", 1000}, {"ms", 1}, {"s", 1000}, {"m", 60'000}};
   const size_t unit_at = std::min(text.find_first_not_of("0123456789."), text.size());
-  const auto unit = kUnits.find(text.substr(unit_at));
+  const auto* unit = std::find_if(std::begin(kUnits), std::end(kUnits),
+                                  [&](const Unit& candidate) { return candidate.name == text.substr(unit_at); });
+  std::istringstream digits(text.substr(0, unit_at));
   double number = 0;
-  if (unit == kUnits.end() || unit_at == 0 || !(std::istringstream(text.substr(0, unit_at)) >> number) ||
-      number * unit->second > 1e9) {
+  if (unit == std::end(kUnits) || !(digits >> number) || !digits.eof() || number * unit->milliseconds > 1e9) {
     return "\"" + Printable(text, 40) + "\" is no duration; it must be like 500ms, 30s or 2m";
   }
-  text = absl::StrCat(std::llround(number * unit->second));
+  text = absl::StrCat(std::llround(number * unit->milliseconds));
   return "";
 }
+
+struct LevelName {
+  std::string_view name;
+  LogLevel level;
+};
+constexpr LevelName kLevels[] = {{"debug", LogLevel::kDebug},
+                                 {"info", LogLevel::kInfo},
+                                 {"warning", LogLevel::kWarning},
+                                 {"error", LogLevel::kError}};
 
 std::string SizeText(int64_t bytes) {
   if (bytes % (int64_t{1} << 30) == 0) return absl::StrCat(bytes >> 30, "GiB");
@@ -89,16 +105,14 @@ class Parser {
   }
 
   void Parse(int argc, const char* const* argv) {
-    static const std::map<std::string, LogLevel> kLevels = {{"debug", LogLevel::kDebug},
-                                                            {"info", LogLevel::kInfo},
-                                                            {"warning", LogLevel::kWarning},
-                                                            {"error", LogLevel::kError}};
     app_.parse(argc, argv);
     options_.lame_duck = std::chrono::milliseconds(lame_duck_ms_);
     options_.drain_timeout = std::chrono::milliseconds(drain_timeout_ms_);
     options_.idle_trim = std::chrono::milliseconds(idle_trim_ms_);
     options_.slow_request = std::chrono::milliseconds(slow_request_ms_);
-    options_.log.level = kLevels.at(log_level_);
+    for (const LevelName& level : kLevels) {
+      if (level.name == log_level_) options_.log.level = level.level;
+    }
     options_.log.format = log_format_ == "json" ? LogFormat::kJson : LogFormat::kText;
   }
 

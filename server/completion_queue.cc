@@ -21,14 +21,7 @@ CompletionQueues::CompletionQueues(grpc::ServerBuilder& builder, int count) {
   for (int i = 0; i < count; ++i) queues_.push_back(builder.AddCompletionQueue());
 }
 
-CompletionQueues::~CompletionQueues() {
-  if (!pollers_.empty()) return;
-  // Never started: gRPC still wants them shut down and empty.
-  for (const auto& queue : queues_) {
-    queue->Shutdown();
-    Poll(queue.get());
-  }
-}
+CompletionQueues::~CompletionQueues() { Stop(); }
 
 void CompletionQueues::Start() {
   for (const auto& queue : queues_) pollers_.emplace_back(Poll, queue.get());
@@ -36,7 +29,12 @@ void CompletionQueues::Start() {
 
 void CompletionQueues::Stop() {
   for (const auto& queue : queues_) queue->Shutdown();
+  if (pollers_.empty()) {
+    for (const auto& queue : queues_) Poll(queue.get());  // gRPC wants them empty
+  }
   for (std::thread& poller : pollers_) poller.join();
+  pollers_.clear();
+  queues_.clear();
 }
 
 }  // namespace attnd

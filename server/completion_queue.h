@@ -21,7 +21,7 @@ class CompletionQueues {
  public:
   // Adds `count` queues to `builder`.
   CompletionQueues(grpc::ServerBuilder& builder, int count);
-  // REQUIRES: Stop has been called if Start was.
+  // Stops, if Stop has not been called.
   ~CompletionQueues();
   CompletionQueues(const CompletionQueues&) = delete;
   CompletionQueues& operator=(const CompletionQueues&) = delete;
@@ -29,8 +29,8 @@ class CompletionQueues {
   // Starts the pollers. Call once, after the server has started.
   void Start();
 
-  // Delivers what is left and joins the pollers. REQUIRES: the server has shut down, all
-  // its calls have ended, and no operation will be started from now on.
+  // Delivers what is left, joins the pollers and drops the queues. REQUIRES: the server has
+  // shut down, all its calls have ended, and no operation will be started from now on.
   void Stop();
 
   [[nodiscard]] const std::vector<std::unique_ptr<grpc::ServerCompletionQueue>>& queues() const { return queues_; }

@@ -32,7 +32,7 @@ class CheckCall final : public UnaryCall<HealthCheckRequest, HealthCheckResponse
   void Serve() override {
     if (!Health::Knows(request_.service())) {
       return Answer(absl::NotFoundError(
-          absl::StrCat("service: there is no \"", Printable(request_.service(), 100), "\"; \"\" is the whole server")));
+          absl::StrCat("service: there is no ", Printable(request_.service(), 100), "; the empty name is the server")));
     }
     HealthCheckResponse response;
     response.set_status(ToProto(scope_.health->serving()));

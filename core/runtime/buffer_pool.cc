@@ -90,18 +90,6 @@ void BufferPool::Release(std::byte* data, size_t capacity) {
   std::free(data);
 }
 
-void BufferPool::Prefault(size_t bytes) {
-  constexpr size_t kBlock = size_t{8} << 20;
-  constexpr size_t kPage = 4096;
-  std::vector<Buffer> blocks;
-  for (size_t done = 0; done < bytes; done += kBlock) {
-    auto block = Allocate(std::min(kBlock, bytes - done));
-    if (!block.ok()) return;
-    for (size_t i = 0; i < block->size(); i += kPage) block->data()[i] = std::byte{0};
-    blocks.push_back(*std::move(block));
-  }
-}
-
 void BufferPool::Trim() {
   std::map<size_t, std::vector<std::byte*>> blocks;
   {

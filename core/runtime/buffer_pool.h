@@ -60,9 +60,6 @@ class BufferPool {
   // kResourceExhausted when the system has no memory.
   absl::StatusOr<Buffer> Allocate(size_t size) ATTND_EXCLUDES(mutex_);
 
-  // Touches `bytes` of fresh blocks once, so that first requests find them resident.
-  void Prefault(size_t bytes) ATTND_EXCLUDES(mutex_);
-
   // Returns all free blocks to the system.
   void Trim() ATTND_EXCLUDES(mutex_);
 

@@ -2,11 +2,11 @@
 
 #include <pthread.h>
 #include <sched.h>
-#include <time.h>
 
 #include <atomic>
 #include <barrier>
 #include <cstdint>
+#include <ctime>
 #include <numeric>
 #include <thread>
 
@@ -33,9 +33,18 @@ double FmaLoop(int64_t iterations, float* sink) {
   const auto a = hn::Set(d, 0.75F);
   const auto b = hn::Set(d, 0.25F);
   // Equal chains would be merged into one by the compiler: each starts elsewhere.
-  auto c0 = hn::Iota(d, 0.0F), c1 = hn::Iota(d, 1.0F), c2 = hn::Iota(d, 2.0F), c3 = hn::Iota(d, 3.0F);
-  auto c4 = hn::Iota(d, 4.0F), c5 = hn::Iota(d, 5.0F), c6 = hn::Iota(d, 6.0F), c7 = hn::Iota(d, 7.0F);
-  auto c8 = hn::Iota(d, 8.0F), c9 = hn::Iota(d, 9.0F), c10 = hn::Iota(d, 10.0F), c11 = hn::Iota(d, 11.0F);
+  auto c0 = hn::Iota(d, 0.0F);
+  auto c1 = hn::Iota(d, 1.0F);
+  auto c2 = hn::Iota(d, 2.0F);
+  auto c3 = hn::Iota(d, 3.0F);
+  auto c4 = hn::Iota(d, 4.0F);
+  auto c5 = hn::Iota(d, 5.0F);
+  auto c6 = hn::Iota(d, 6.0F);
+  auto c7 = hn::Iota(d, 7.0F);
+  auto c8 = hn::Iota(d, 8.0F);
+  auto c9 = hn::Iota(d, 9.0F);
+  auto c10 = hn::Iota(d, 10.0F);
+  auto c11 = hn::Iota(d, 11.0F);
   for (int64_t i = 0; i < iterations; ++i) {
     for (int u = 0; u < kUnroll; ++u) {
       c0 = hn::MulAdd(c0, a, b);
@@ -65,7 +74,9 @@ float ReadLoop(const float* HWY_RESTRICT p, size_t n) {
   const hn::ScalableTag<float> d;
   const size_t stream = n / 4;
   auto s0 = hn::Zero(d);
-  auto s1 = s0, s2 = s0, s3 = s0;
+  auto s1 = s0;
+  auto s2 = s0;
+  auto s3 = s0;
   for (size_t i = 0; i < stream; i += hn::Lanes(d)) {
     s0 = hn::Add(s0, hn::Load(d, p + i));
     s1 = hn::Add(s1, hn::Load(d, p + stream + i));
@@ -114,6 +125,7 @@ double SumOverThreads(int threads, const RateOf& rate_of) {
   std::vector<double> rates(static_cast<size_t>(threads));
   std::barrier start(threads);
   std::vector<std::thread> workers;
+  workers.reserve(static_cast<size_t>(threads));
   for (int t = 0; t < threads; ++t) {
     workers.emplace_back([&, t] {
       start.arrive_and_wait();

@@ -75,8 +75,8 @@ absl::Status TakeAttributes(const Safetensors& file, OnnxCase& onnx) {
 
 absl::Status TakeTensors(const Safetensors& file, OnnxCase& onnx) {
   for (const StoredTensor& tensor : file.tensors()) {
-    if (std::find(std::begin(kKnown), std::end(kKnown), tensor.name) == std::end(kKnown))
-      return NotYet("tensor " + tensor.name);
+    const bool known = std::find(std::begin(kKnown), std::end(kKnown), tensor.name) != std::end(kKnown);
+    if (!known) return NotYet("tensor " + tensor.name);
   }
   for (const auto& [name, view] :
        {std::pair{"Q", &onnx.request.query}, std::pair{"K", &onnx.request.key}, std::pair{"V", &onnx.request.value}}) {

@@ -157,6 +157,16 @@ TEST(AttendTest, GivesEveryOneOfManyClientsItsOwnAnswerWithTheSameBits) {
   for (std::thread& client : clients) client.join();
 }
 
+TEST(AttendTest, GivesMemoryBackWhenIdle) {
+  ServerOptions options = TestOptions();
+  options.idle_trim = std::chrono::milliseconds(40);
+  const RunningServer server(options);
+  for (int round = 0; round < 2; ++round) {
+    Attend(server, SmallRequest());
+    EXPECT_TRUE(Eventually([&] { return Metric(server.http(), "attnd_pool_bytes{state=\"free\"}") == 0; }));
+  }
+}
+
 TEST(AttendTest, SendsLargeResponsesWhole) {
   const RunningServer server;
   ProblemSpec spec;

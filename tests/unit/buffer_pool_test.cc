@@ -52,6 +52,7 @@ TEST(BufferPoolTest, NothingIsAnEmptyBuffer) {
 TEST(BufferPoolTest, TheLastBlockReturnedIsTheFirstUsedAgain) {
   BufferPool pool({});
   std::vector<Buffer> buffers;
+  buffers.reserve(3);
   for (int i = 0; i < 3; ++i) buffers.push_back(Take(pool, 10'000));
   const void* first = buffers[0].data();
   const void* last = buffers[2].data();
@@ -96,6 +97,7 @@ TEST(BufferPoolTest, FreeBytesStayBelowTheirBound) {
   BufferPool pool({.max_free_bytes = 3 * kMiB});
   {
     std::vector<Buffer> buffers;
+    buffers.reserve(8);
     for (int i = 0; i < 8; ++i) buffers.push_back(Take(pool, kMiB));
   }
   EXPECT_EQ(pool.free_bytes(), 3 * kMiB);
@@ -149,19 +151,6 @@ TEST(BufferPoolTest, MoreThanTheAddressSpaceIsRefused) {
   EXPECT_EQ(pool.used_bytes(), 0U);
 }
 
-TEST(BufferPoolTest, PrefaultLeavesFreeBlocks) {
-  BufferPool pool({});
-  pool.Prefault(20 * kMiB);
-  EXPECT_EQ(pool.used_bytes(), 0U);
-  EXPECT_GE(pool.free_bytes(), 20 * kMiB);
-}
-
-TEST(BufferPoolTest, PrefaultKeepsToTheBound) {
-  BufferPool pool({.max_free_bytes = 8 * kMiB});
-  pool.Prefault(32 * kMiB);
-  EXPECT_LE(pool.free_bytes(), 8 * kMiB);
-}
-
 TEST(BufferPoolTest, ThreadsGetBlocksOfTheirOwn) {
   BufferPool pool({.max_free_bytes = kMiB});
   const auto hammer = [&pool](uint64_t seed) {
@@ -184,6 +173,7 @@ TEST(BufferPoolTest, ThreadsGetBlocksOfTheirOwn) {
     }
   };
   std::vector<std::thread> threads;
+  threads.reserve(4);
   for (uint64_t seed = 1; seed <= 4; ++seed) threads.emplace_back(hammer, seed);
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(pool.used_bytes(), 0U);

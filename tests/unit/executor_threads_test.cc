@@ -82,6 +82,7 @@ TEST_P(ExecutorThreadsTest, EveryTileOfEveryJobRunsOnce) {
   EXPECT_EQ(executor.Stats().workers, GetParam());
   Random random(1);
   std::vector<std::shared_ptr<CountingJob>> jobs;
+  jobs.reserve(300);
   for (int i = 0; i < 300; ++i) {
     jobs.push_back(std::make_shared<CountingJob>(random.Below(20)));
     EXPECT_THAT(executor.Submit(jobs.back(), {.priority = static_cast<int>(random.Below(3)), .flops = 1e6, .bytes = 1}),
@@ -109,6 +110,7 @@ TEST_P(ExecutorThreadsTest, JobsFromManyThreadsEndOnceWhateverCancelsThem) {
   const int kJobs = kSanitized ? 200 : 1000;
   std::vector<std::vector<std::shared_ptr<CountingJob>>> jobs(kThreads);
   std::vector<std::thread> threads;
+  threads.reserve(kThreads);
   for (int t = 0; t < kThreads; ++t) {
     threads.emplace_back([&, t] {
       Random random(static_cast<uint64_t>(t) + 1);

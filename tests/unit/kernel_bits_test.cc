@@ -64,6 +64,7 @@ TEST(KernelBitsTest, RepeatsAreEqual) {
 TEST(KernelBitsTest, OtherWorkBetweenDoesNotMatter) {
   const std::vector<ProblemSpec> specs = Specs();
   std::vector<EngineResult> first;
+  first.reserve(specs.size());
   for (const ProblemSpec& spec : specs) first.push_back(RunEngine(AttentionProblem(spec)));
   for (size_t i = specs.size(); i-- > 0;) {
     SCOPED_TRACE(specs[i].ToString());
@@ -295,7 +296,7 @@ TEST(KernelPoisonTest, ANanQueryReachesItsRowOnly) {
   AttentionProblem problem(Spec({1, 4, 2, 30, 50, 16, 16}, false));
   problem.QueryRow(0, 2, 11)[0] = kNan;
   const EngineResult result = RunEngine(problem);
-  for (size_t row = 0; row < 4 * 30; ++row) EXPECT_EQ(std::isnan(result.output[row * 16]), row == 2 * 30 + 11);
+  for (size_t row = 0; row < size_t{4} * 30; ++row) EXPECT_EQ(std::isnan(result.output[row * 16]), row == 2 * 30 + 11);
   EXPECT_EQ(result.rows.non_finite, 1);
 }
 

@@ -256,7 +256,7 @@ TEST(KernelTest, RowsWithoutAKeyAreZeroWithMinusInfinity) {
   const EngineResult result = Check(spec);
   EXPECT_EQ(result.rows.empty, 2 * 4 * 50);
   EXPECT_EQ(result.rows.non_finite, 0);
-  for (size_t row = 0; row < 2 * 4 * 60; ++row) {
+  for (size_t row = 0; row < size_t{2} * 4 * 60; ++row) {
     if (row % 60 >= 50) continue;
     EXPECT_EQ(result.lse[row], -kInf);
     for (size_t c = 0; c < 5; ++c) EXPECT_EQ(result.output[row * 5 + c], 0);

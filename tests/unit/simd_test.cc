@@ -96,13 +96,17 @@ TEST(SimdTest, DivideRowDividesAndReportsWhatIsNotFinite) {
 // Scores of some rows, and a state, both in the form the loops want.
 struct Softmax {
   Softmax(int64_t row_count, int64_t key_count, int64_t value_dim)
-      : rows(row_count), keys(key_count), stride((key_count + kRowMultiple - 1) / kRowMultiple * kRowMultiple) {
-    scores.assign(static_cast<size_t>(rows * stride), kNan);  // what lies behind the keys must not matter
-    max.assign(static_cast<size_t>(rows), -kInf);
-    sum.assign(static_cast<size_t>(rows), 0);
-    acc_stride = (value_dim + kRowMultiple - 1) / kRowMultiple * kRowMultiple;
-    acc.assign(static_cast<size_t>(rows * acc_stride), 0);
-  }
+      : rows(row_count),
+        keys(key_count),
+        stride(Padded(key_count)),
+        acc_stride(Padded(value_dim)),
+        // What lies behind the keys must not matter.
+        scores(static_cast<size_t>(rows * stride), kNan),
+        max(static_cast<size_t>(rows), -kInf),
+        sum(static_cast<size_t>(rows), 0),
+        acc(static_cast<size_t>(rows * acc_stride), 0) {}
+
+  static int64_t Padded(int64_t n) { return (n + kRowMultiple - 1) / kRowMultiple * kRowMultiple; }
   float& score(int64_t r, int64_t k) { return scores[static_cast<size_t>(r * stride + k)]; }
   void Run(const KeyRange* visible) {
     SoftmaxBlock({scores.data(), stride, rows, keys, visible}, {max.data(), sum.data(), acc.data(), acc_stride});
@@ -129,7 +133,7 @@ TEST(SimdTest, SoftmaxBlockFollowsItsDefinition) {
       const AlignedFloats before = s.scores;
       s.Run(nullptr);
       for (int64_t r = 0; r < 3; ++r) {
-        double max = -kInf;
+        double max = -std::numeric_limits<double>::infinity();
         for (int64_t k = 0; k < keys; ++k) max = std::max<double>(max, before[static_cast<size_t>(r * s.stride + k)]);
         EXPECT_EQ(s.max[static_cast<size_t>(r)], max);
         double sum = 0;
@@ -231,14 +235,13 @@ TEST(SimdTest, AccumulateVisibleAddsTheProductsOfSeenKeys) {
     Softmax s(2, 4, 3);
     const KeyRange visible[] = {{1, 3}, {0, 0}};
     for (int64_t k = 0; k < 4; ++k) s.score(0, k) = static_cast<float>(k);
-    std::vector<float> value(4 * 5, kNan);
+    std::vector<float> value(20, kNan);
     for (size_t k = 1; k < 3; ++k) {
       for (size_t c = 0; c < 3; ++c) value[k * 5 + c] = static_cast<float>(10 * k + c);
     }
     AccumulateVisible({s.scores.data(), s.stride, 2, 4, visible}, value.data(), 5, 3,
                       {s.max.data(), s.sum.data(), s.acc.data(), s.acc_stride});
-    for (size_t c = 0; c < 3; ++c)
-      EXPECT_EQ(s.acc[c], 1 * (10 + static_cast<float>(c)) + 2 * (20 + static_cast<float>(c)));
+    for (size_t c = 0; c < 3; ++c) EXPECT_EQ(s.acc[c], 50 + 3 * static_cast<float>(c));
     for (size_t c = 0; c < 3; ++c) EXPECT_EQ(s.acc[static_cast<size_t>(s.acc_stride) + c], 0);
   });
 }
