@@ -52,8 +52,9 @@ std::string TraceIdOf(std::string_view traceparent) {
   constexpr size_t kBegin = 3;
   constexpr size_t kDigits = 32;
   constexpr size_t kShortest = 55;
-  if (traceparent.size() < kShortest || traceparent[kBegin - 1] != '-' || traceparent[kBegin + kDigits] != '-')
-    return "";
+  const bool separated =
+      traceparent.size() >= kShortest && traceparent[kBegin - 1] == '-' && traceparent[kBegin + kDigits] == '-';
+  if (!separated) return "";
   const std::string_view id = traceparent.substr(kBegin, kDigits);
   const bool hex =
       std::all_of(id.begin(), id.end(), [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cassert>
 #include <cmath>
 #include <set>
 #include <thread>
@@ -190,6 +191,7 @@ absl::Status Executor::Impl::Submit(std::shared_ptr<Job> job, const JobSpec& spe
       predicted_seconds_ += seconds;
       runnable_.insert(entry.get());
       const Job* key = entry->job.get();
+      assert(!jobs_.contains(key) && "a job is admitted once");
       jobs_.emplace(key, std::move(entry));
       work_.Signal();
     }

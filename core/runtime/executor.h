@@ -110,7 +110,8 @@ class Executor {
   Executor(const Executor&) = delete;
   Executor& operator=(const Executor&) = delete;
 
-  // Admits `job`. On failure the job has not been touched and Done will not be called:
+  // Admits `job`. REQUIRES: it has not been admitted before. On failure the job has not been touched and Done will not
+  // be called:
   //   kUnavailable       draining; try another server
   //   kResourceExhausted a bound is reached; RetryAfterOf says when to come back
   //   kDeadlineExceeded  the deadline has passed or is sooner than the job's own

@@ -16,6 +16,7 @@
 namespace attnd {
 namespace {
 
+constexpr size_t kKiB = 1024;
 constexpr size_t kMiB = size_t{1} << 20;
 
 bool IsAligned(const void* p, size_t alignment) { return reinterpret_cast<uintptr_t>(p) % alignment == 0; }
@@ -82,13 +83,13 @@ TEST(BufferPoolTest, NoMoreThanAQuarterIsWasted) {
 TEST(BufferPoolTest, BytesAreCountedAsUsedThenAsFree) {
   BufferPool pool({});
   {
-    const Buffer a = Take(pool, 64 * 1024);
-    const Buffer b = Take(pool, 64 * 1024);
-    EXPECT_EQ(pool.used_bytes(), 128U * 1024);
+    const Buffer a = Take(pool, 64 * kKiB);
+    const Buffer b = Take(pool, 64 * kKiB);
+    EXPECT_EQ(pool.used_bytes(), 128 * kKiB);
     EXPECT_EQ(pool.free_bytes(), 0U);
   }
   EXPECT_EQ(pool.used_bytes(), 0U);
-  EXPECT_EQ(pool.free_bytes(), 128U * 1024);
+  EXPECT_EQ(pool.free_bytes(), 128 * kKiB);
   pool.Trim();
   EXPECT_EQ(pool.free_bytes(), 0U);
 }

@@ -73,7 +73,7 @@ void ExpectErrors(absl::StatusCode code, const std::vector<Change>& changes) {
 }
 
 TEST(DecodeAttendRequestTest, ReadsTensorsAndDefaults) {
-  for (const size_t piece_size : {1, 3, 64, 1000}) {
+  for (const size_t piece_size : std::initializer_list<size_t>{1, 3, 64, 1000}) {
     const auto call = DecodeBytes(SmallRequest().SerializeAsString(), piece_size);
     ASSERT_THAT(call, IsOk());
     const AttentionRequest& request = call->request;

@@ -22,11 +22,11 @@ int CpusInMask() {
 // A made-up machine below a directory of its own.
 class CpuCountTest : public testing::Test {
  protected:
-  CpuCountTest() {
+  void SetUp() override {
     std::string name = (fs::path(testing::TempDir()) / "cpu_count_XXXXXX").string();
     root_ = mkdtemp(name.data());
   }
-  ~CpuCountTest() override { fs::remove_all(root_); }
+  void TearDown() override { fs::remove_all(root_); }
 
   void Write(const std::string& path, const std::string& text) const {
     const fs::path file = fs::path(root_ + path);

@@ -107,7 +107,7 @@ TEST_P(ExecutorThreadsTest, EveryTileOfEveryJobRunsOnce) {
 TEST_P(ExecutorThreadsTest, JobsFromManyThreadsEndOnceWhateverCancelsThem) {
   Executor executor(WithWorkers(GetParam()), Clock::Real());
   constexpr int kThreads = 4;
-  const int kJobs = kSanitized ? 200 : 1000;
+  constexpr int kJobs = kSanitized ? 200 : 1000;
   std::vector<std::vector<std::shared_ptr<CountingJob>>> jobs(kThreads);
   std::vector<std::thread> threads;
   threads.reserve(kThreads);
