@@ -19,6 +19,16 @@ namespace {
 
 constexpr std::chrono::milliseconds kDeadlineSlack{20};
 
+// The result, counted in `unsent` for as long as its memory is held.
+std::shared_ptr<const AttentionResult> Own(AttentionResult result, std::shared_ptr<std::atomic<int64_t>> unsent) {
+  const auto bytes = static_cast<int64_t>(result.output.size() + result.lse.size() + result.weights.size());
+  unsent->fetch_add(bytes);
+  return {new AttentionResult(std::move(result)), [bytes, unsent = std::move(unsent)](const AttentionResult* held) {
+            delete held;
+            unsent->fetch_sub(bytes);
+          }};
+}
+
 class AttendCall final : public UnaryCall<grpc::ByteBuffer, grpc::ByteBuffer> {
  public:
   AttendCall(const AttendScope& scope, grpc::ServerCompletionQueue* queue)
@@ -37,7 +47,8 @@ class AttendCall final : public UnaryCall<grpc::ByteBuffer, grpc::ByteBuffer> {
   void Reply(absl::StatusOr<AttentionResult> result, const JobTimings& timings);
   void Refuse(const absl::Status& error);
   void Observe(const AttentionResult& result, const grpc::ByteBuffer& response) const;
-  void LogAccess(LogLevel level, std::string_view message) const;
+  void LogAccess() const override;
+  void LogRequest(LogLevel level, std::string_view message) const;
 
   const AttendScope& scope_;
   grpc::ServerCompletionQueue* const queue_;
@@ -91,7 +102,7 @@ absl::Status AttendCall::Submit() {
 void AttendCall::Reply(absl::StatusOr<AttentionResult> result, const JobTimings& timings) {
   timings_ = timings;
   if (!result.ok()) return Refuse(result.status());
-  const auto owner = std::make_shared<const AttentionResult>(*std::move(result));
+  const auto owner = Own(*std::move(result), scope_.unsent_bytes);
   const grpc::ByteBuffer response =
       ToByteBuffer(codec::EncodeAttendResponse(*owner, reply_with_values_, scope_.numerics_id), owner);
   response_bytes_ = response.Length();
@@ -113,13 +124,14 @@ void AttendCall::OnGone() {
 }
 
 void AttendCall::OnSent(bool ok) {
-  const auto now = std::chrono::steady_clock::now();
-  if (ok && code() == grpc::StatusCode::OK) scope_.call.metrics->send_seconds->Observe(Seconds(now - closed()));
-  if (scope_.slow_request.count() > 0 && now - arrived() > scope_.slow_request) {
-    LogAccess(LogLevel::kWarning, "slow request");
-  } else {
-    LogAccess(LogLevel::kDebug, "request");
-  }
+  if (!ok || code() != grpc::StatusCode::OK) return;
+  scope_.call.metrics->send_seconds->Observe(Seconds(std::chrono::steady_clock::now() - closed()));
+}
+
+void AttendCall::LogAccess() const {
+  const bool slow =
+      scope_.slow_request.count() > 0 && std::chrono::steady_clock::now() - arrived() > scope_.slow_request;
+  slow ? LogRequest(LogLevel::kWarning, "slow request") : LogRequest(LogLevel::kDebug, "request");
 }
 
 void AttendCall::Observe(const AttentionResult& result, const grpc::ByteBuffer& response) const {
@@ -132,7 +144,7 @@ void AttendCall::Observe(const AttentionResult& result, const grpc::ByteBuffer& 
   metrics.non_finite_rows->Increment(static_cast<double>(result.rows.non_finite));
 }
 
-void AttendCall::LogAccess(LogLevel level, std::string_view message) const {
+void AttendCall::LogRequest(LogLevel level, std::string_view message) const {
   if (!LogEnabled(level)) return;
   const auto now = std::chrono::steady_clock::now();
   Log(level, message,

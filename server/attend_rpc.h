@@ -4,7 +4,10 @@
 
 #include <grpcpp/completion_queue.h>
 
+#include <atomic>
 #include <chrono>
+#include <cstdint>
+#include <memory>
 #include <string>
 
 #include "attnd/v1/attention.grpc.pb.h"
@@ -32,6 +35,9 @@ struct AttendScope {
   EngineKind engine = EngineKind::kOnednn;
   std::string numerics_id;
   AttentionLimits limits;
+  // Bytes of responses that gRPC has not let go of. Shared with the slices, which may
+  // outlive the server.
+  std::shared_ptr<std::atomic<int64_t>> unsent_bytes = std::make_shared<std::atomic<int64_t>>(0);
   // Requests that take longer are logged; 0 for none.
   std::chrono::milliseconds slow_request{0};
 };

@@ -66,8 +66,18 @@ grpc::Status Call::Close(const absl::Status& status) {
 
 void Call::OnFinished(bool ok) {
   finished_ = true;
+  LogAccess();
   OnSent(ok);
   ReleaseOne();
+}
+
+void Call::LogAccess() const {
+  if (!LogEnabled(LogLevel::kDebug)) return;
+  Log(LogLevel::kDebug, "call",
+      {{"method", std::string(method())},
+       {"code", CodeName(code_)},
+       {"peer", context_.peer()},
+       {"seconds", Seconds(closed_ - arrived_)}});
 }
 
 void Call::OnDone(bool /*ok*/) {

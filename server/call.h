@@ -85,6 +85,8 @@ class Call {
   void OnAccepted(bool ok);
   void OnFinished(bool ok);
   void OnDone(bool ok);
+  // One line per call at debug; kinds of calls with more to say override it.
+  virtual void LogAccess() const;
   void ReleaseOne();
 
   const CallScope& scope_;
@@ -109,11 +111,13 @@ class UnaryCall : public Call {
 
   void Answer(const Response& response) {
     const grpc::Status status = Close(absl::OkStatus());
+    const StartingOperation starting;
     responder_.Finish(response, status, FinishedTag());
   }
   // REQUIRES: !error.ok().
   void Answer(const absl::Status& error) {
     const grpc::Status status = Close(error);
+    const StartingOperation starting;
     responder_.FinishWithError(status, FinishedTag());
   }
 

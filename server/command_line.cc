@@ -10,6 +10,7 @@
 #include <memory>
 #include <sstream>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -105,7 +106,14 @@ class Parser {
   }
 
   void Parse(int argc, const char* const* argv) {
-    app_.parse(argc, argv);
+    std::vector<std::string> arguments(argv + 1, argv + argc);
+    // CLI11 reads the file before it looks at variables.
+    const char* config = std::getenv(VariableOf("config").c_str());
+    const bool given = std::any_of(arguments.begin(), arguments.end(),
+                                   [](const std::string& argument) { return argument.rfind("--config", 0) == 0; });
+    if (config != nullptr && *config != '\0' && !given) arguments.push_back(std::string("--config=") + config);
+    std::reverse(arguments.begin(), arguments.end());
+    app_.parse(std::move(arguments));
     options_.lame_duck = std::chrono::milliseconds(lame_duck_ms_);
     options_.drain_timeout = std::chrono::milliseconds(drain_timeout_ms_);
     options_.idle_trim = std::chrono::milliseconds(idle_trim_ms_);
@@ -192,10 +200,7 @@ class Parser {
 
   void AddOthers() {
     group_ = "Other";
-    app_.set_config("--config", "", "read flags from it, as KEY = VALUE")
-        ->option_text("FILE")
-        ->group(group_)
-        ->envname(VariableOf("config"));
+    app_.set_config("--config", "", "read flags from it, as KEY = VALUE")->option_text("FILE")->group(group_);
     app_.add_flag("--healthcheck", healthcheck_, "probe the server at --listen; 0: serving")
         ->group(group_)
         ->configurable(false);

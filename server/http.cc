@@ -64,7 +64,7 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const Address& add
   std::unique_ptr<HttpServer> server(new HttpServer(address, std::move(pages)));
   const std::string ports = address.ToString();
   std::array<const char*, 9> options = {
-      "listening_ports", ports.c_str(), "num_threads", "2", "request_timeout_ms", "5000", "tcp_nodelay", "1", nullptr};
+      "listening_ports", ports.c_str(), "num_threads", "16", "request_timeout_ms", "1000", "tcp_nodelay", "1", nullptr};
   mg_callbacks callbacks{};
   callbacks.begin_request = Handle;
   callbacks.log_message = IgnoreMessage;

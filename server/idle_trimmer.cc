@@ -2,6 +2,7 @@
 
 #include <malloc.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "server/logging.h"
@@ -11,6 +12,7 @@ namespace {
 
 // Looks per idle time.
 constexpr int kLooks = 4;
+constexpr std::chrono::milliseconds kShortestLook{10};
 
 }  // namespace
 
@@ -27,7 +29,7 @@ IdleTrimmer::~IdleTrimmer() {
 }
 
 bool IdleTrimmer::Wait() {
-  const auto until = std::chrono::steady_clock::now() + idle_ / kLooks;
+  const auto until = std::chrono::steady_clock::now() + std::max(idle_ / kLooks, kShortestLook);
   const MutexLock lock(mutex_);
   while (!ending_ && std::chrono::steady_clock::now() < until) end_.WaitUntil(mutex_, until);
   return ending_;

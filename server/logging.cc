@@ -48,6 +48,9 @@ spdlog::level::level_enum ToSpdlog(LogLevel level) {
 // gRPC reports as errors what are everyday events for a server (a peer that went away) and
 // what we report ourselves, better (a port that is taken).
 void LogGrpc(gpr_log_func_args* args) {
+  // gRPC calls much an error that is none of ours; this one leaves the server deaf.
+  const bool deaf = std::string_view(args->message).find("Failed accept") != std::string_view::npos;
+  if (deaf) Log(LogLevel::kError, "cannot accept connections: restart me", {{"text", std::string(args->message)}});
   if (LogEnabled(LogLevel::kDebug)) Log(LogLevel::kDebug, "grpc", {{"text", std::string(args->message)}});
 }
 

@@ -1,4 +1,5 @@
 // attnd: attention as a network service.
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -55,8 +56,16 @@ absl::Status Announce(const ServerOptions& options, const Server& server) {
   return absl::OkStatus();
 }
 
+// When descriptors run out gRPC stops accepting for good, so take all there are.
+void RaiseFileLimit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  if (setrlimit(RLIMIT_NOFILE, &limit) != 0) Log(LogLevel::kWarning, "cannot raise the limit of open files");
+}
+
 int Serve(const ServerOptions& options) {
-  if (!options.ready_file.empty()) unlink(options.ready_file.c_str());
+  RaiseFileLimit();
   StopSignals signals;
   const absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(options);
   if (!server.ok()) return Fail(server.status());

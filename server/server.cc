@@ -48,8 +48,9 @@ BufferPool* SharedPool() {
   return pool;
 }
 
-Executor::Options ExecutorOptions(const ServerOptions& options) {
+Executor::Options ExecutorOptions(const ServerOptions& options, const AttendScope& scope) {
   Executor::Options result;
+  result.bytes_elsewhere = [unsent = scope.unsent_bytes] { return unsent->load(); };
   result.workers = options.workers;
   result.max_jobs = options.max_queue_requests;
   result.max_bytes = options.max_queue_bytes;
@@ -132,6 +133,7 @@ class ServerImpl final : public Server {
   const EngineKind engine_;
   const BuildInfo build_;
   BufferPool* const pool_ = SharedPool();
+  AttendScope attend_scope_;
   Executor executor_;
   Metrics metrics_;
   CallCounter calls_;
@@ -143,7 +145,6 @@ class ServerImpl final : public Server {
   grpc::health::v1::Health::AsyncService health_rpcs_;
   grpc::AsyncGenericService generic_rpcs_;
   const CallScope call_scope_{&metrics_, &calls_};
-  AttendScope attend_scope_;
   InfoScope info_scope_;
   const HealthScope health_scope_{call_scope_, &health_rpcs_, &health_};
   const UnservedScope unserved_scope_{call_scope_, &generic_rpcs_, &weights_rpcs_};
@@ -160,7 +161,7 @@ ServerImpl::ServerImpl(const ServerOptions& options)
     : options_(options),
       engine_(ParseEngine(options.attention_engine).value()),
       build_(BuildInfoOf(engine_)),
-      executor_(ExecutorOptions(options), Clock::Real()),
+      executor_(ExecutorOptions(options, attend_scope_), Clock::Real()),
       metrics_(build_, &executor_, pool_) {
   attend_scope_.call = call_scope_;
   attend_scope_.rpcs = &attention_rpcs_;

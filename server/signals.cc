@@ -33,6 +33,8 @@ int OpenSignals() {
 }  // namespace
 
 void BlockStopSignals() {
+  // A log reader that goes away must not take the server with it.
+  std::signal(SIGPIPE, SIG_IGN);
   const sigset_t set = Stops();
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
 }

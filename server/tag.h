@@ -17,6 +17,10 @@
 #if defined(ATTND_TSAN)
 extern "C" void __tsan_acquire(void* address);  // NOLINT(bugprone-reserved-identifier): the sanitizer's name
 extern "C" void __tsan_release(void* address);  // NOLINT(bugprone-reserved-identifier): the sanitizer's name
+extern "C" void AnnotateIgnoreReadsBegin(const char* file, int line);
+extern "C" void AnnotateIgnoreReadsEnd(const char* file, int line);
+extern "C" void AnnotateIgnoreWritesBegin(const char* file, int line);
+extern "C" void AnnotateIgnoreWritesEnd(const char* file, int line);
 #endif
 
 namespace attnd {
@@ -46,6 +50,28 @@ inline Tag* TakeBack(void* pointer) {
 #endif
   return static_cast<Tag*>(pointer);
 }
+
+// Lives while a thread other than the poller starts an operation: between HandOver and the
+// real start, gRPC's headers still write into the call, which ThreadSanitizer would take for
+// a race with the event.
+class StartingOperation {
+ public:
+  StartingOperation(const StartingOperation&) = delete;
+  StartingOperation& operator=(const StartingOperation&) = delete;
+#if defined(ATTND_TSAN)
+  StartingOperation() {
+    AnnotateIgnoreReadsBegin(__FILE__, __LINE__);
+    AnnotateIgnoreWritesBegin(__FILE__, __LINE__);
+  }
+  ~StartingOperation() {
+    AnnotateIgnoreWritesEnd(__FILE__, __LINE__);
+    AnnotateIgnoreReadsEnd(__FILE__, __LINE__);
+  }
+#else
+  StartingOperation() {}   // NOLINT(modernize-use-equals-default): or the compiler calls it unused
+  ~StartingOperation() {}  // NOLINT(modernize-use-equals-default): as above
+#endif
+};
 
 // A tag that calls a member function of its owner.
 template <typename Owner, void (Owner::*kHandler)(bool)>

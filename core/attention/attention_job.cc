@@ -7,13 +7,41 @@
 namespace attnd {
 namespace {
 
-// Kernel tiles are small for small shapes; a worker takes as many at once as make this
+// Kernel tiles are small for small shapes; a worker takes as many at once as cost this
 // many floating-point operations (some tens of microseconds), so that claiming is free.
 constexpr double kFlopsPerClaim = 4e6;
+// What moving a float to or from memory costs, in floating-point operations.
+constexpr double kFlopsPerFloatMoved = 64;
+// Keys beyond the visible ones that a row of a tile is computed with, in the mean: up to
+// the end of what its neighbours see, in whole vectors.
+constexpr double kKeysBeyondVisible = 32;
 // Bytes between tensors in the gathered block: a cache line.
 constexpr size_t kAlignment = 64;
 
 size_t Aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+
+int64_t TilesPerHead(const Dims& dims, int64_t rows_per_tile) {
+  return (dims.q_len * dims.group() + rows_per_tile - 1) / rows_per_tile;
+}
+
+// What the engine does for the plan, in floating-point operations: padding rows, keys
+// that only neighbours see, recomputed scores and memory traffic included.
+double Cost(const AttentionPlan& plan) {
+  if (plan.rows() == 0) return 0;
+  const Dims& dims = plan.dims;
+  const int64_t rows_per_tile = RowsPerTile(EngineKind::kOnednn);
+  const auto rows = static_cast<double>(plan.rows());
+  const double padded_rows = static_cast<double>(dims.batch * dims.kv_heads) *
+                             static_cast<double>(TilesPerHead(dims, rows_per_tile) * rows_per_tile);
+  const auto dim = static_cast<double>(dims.head_dim + dims.value_dim);
+  double flops = (plan.flops / rows + (dims.kv_len > 0 ? 2 * dim * kKeysBeyondVisible : 0)) * padded_rows;
+  double floats = rows * dim;
+  if (plan.outputs.weights) {
+    flops *= 1.5;
+    floats += rows * static_cast<double>(dims.kv_len);
+  }
+  return flops + floats * kFlopsPerFloatMoved;
+}
 
 class AttentionJob final : public Job {
  public:
@@ -103,13 +131,11 @@ absl::Status AttentionJob::Gather() {
 
 void AttentionJob::Cut() {
   const Dims& dims = plan_.dims;
-  const int64_t rows = dims.q_len * dims.group();
-  const int64_t rows_per_tile = RowsPerTile(engine_);
-  tiles_per_head_ = (rows + rows_per_tile - 1) / rows_per_tile;
+  tiles_per_head_ = TilesPerHead(dims, RowsPerTile(engine_));
   kernel_tiles_ = dims.batch * dims.kv_heads * tiles_per_head_;
-  const double flops_per_tile = std::max(1.0, plan_.flops / static_cast<double>(kernel_tiles_));
+  const double cost_per_tile = std::max(1.0, Cost(plan_) / static_cast<double>(kernel_tiles_));
   tiles_per_claim_ =
-      std::clamp<int64_t>(static_cast<int64_t>(std::min(kFlopsPerClaim / flops_per_tile, 1e6)), 1, kernel_tiles_);
+      std::clamp<int64_t>(static_cast<int64_t>(std::min(kFlopsPerClaim / cost_per_tile, 1e6)), 1, kernel_tiles_);
 }
 
 // Within a head the last rows come first: with causal they are the longest, and short
@@ -158,7 +184,7 @@ std::shared_ptr<Job> NewAttentionJob(AttentionRequest request, AttentionPlan pla
 
 JobSpec AttentionJobSpec(const AttentionPlan& plan) {
   JobSpec spec;
-  spec.flops = plan.flops;
+  spec.flops = Cost(plan);
   // The message's slices and the gathered copy live at the same time for a moment.
   spec.bytes = 2 * plan.input_bytes + plan.output_bytes;
   return spec;

@@ -10,10 +10,6 @@
 #include "core/attention/simd.h"
 #include "oneapi/dnnl/dnnl.h"
 
-#if defined(__SSE2__)
-#include <xmmintrin.h>
-#endif
-
 // oneDNN's OpenMP. Declared here because clang has no omp.h for GCC's library.
 extern "C" void omp_set_num_threads(int threads);
 
@@ -36,26 +32,6 @@ KeyRange WholeVectors(KeyRange keys, int64_t kv_len) {
   if (keys.empty()) return keys;
   return {keys.begin, std::min(RoundUp(keys.end, simd::kRowMultiple), kv_len)};
 }
-
-// Results below 2^-126 are 0 in an engine: denormals are slow, and the difference is less
-// than the contract's rounding. Denormal inputs count: a large scale can lift them.
-class FlushDenormals {
- public:
-#if defined(__SSE2__)
-  FlushDenormals() : saved_(_mm_getcsr()) { _mm_setcsr(saved_ | kFlushToZero); }
-  ~FlushDenormals() { _mm_setcsr(saved_); }
-
- private:
-  static constexpr unsigned kFlushToZero = 0x8000;
-  unsigned saved_;
-
- public:
-#else
-  FlushDenormals() = default;
-#endif
-  FlushDenormals(const FlushDenormals&) = delete;
-  FlushDenormals& operator=(const FlushDenormals&) = delete;
-};
 
 struct FreeDeleter {
   void operator()(float* p) const { std::free(p); }
@@ -81,7 +57,8 @@ class Scratch {
   int64_t capacity_ = 0;
 };
 
-// C [kRows, n] = A [kRows, k] op(B) + beta C.
+// C [kRows, n] = A [kRows, k] op(B) + beta C. No alpha: with one, the bits of a row depend
+// on its place among the rows.
 absl::Status Product(char transpose_b, int64_t n, int64_t k, const float* a, int64_t lda, const float* b, int64_t ldb,
                      float beta, float* c, int64_t ldc) {
   const dnnl_status_t status = dnnl_sgemm('N', transpose_b, kRows, n, k, 1.0F, a, lda, b, ldb, beta, c, ldc);
@@ -121,7 +98,7 @@ class OnednnEngine final : public TileEngine {
 
   absl::Status ReserveScratch(const Context& c);
   void LoadQuery(const Context& c);
-  // Scores of keys [begin, end), end - begin <= key_block.
+  // Unscaled scores of keys [begin, end), end - begin <= key_block.
   absl::Status Scores(const Context& c, int64_t begin, int64_t end);
   // Fills visible_ for keys [begin, end); nullptr if every row sees all of them.
   const KeyRange* VisibleIn(const Context& c, int64_t begin, int64_t end);
@@ -142,7 +119,6 @@ class OnednnEngine final : public TileEngine {
 };
 
 absl::StatusOr<RowCounts> OnednnEngine::Run(const AttentionPlan& plan, const AttentionData& data, const Tile& tile) {
-  const FlushDenormals flush_denormals;
   const int64_t group = plan.dims.group();
   const int64_t q_begin = tile.row_begin / group;
   const int64_t q_end = (tile.row_end - 1) / group + 1;
@@ -188,7 +164,7 @@ void OnednnEngine::LoadQuery(const Context& c) {
     const RowPlace place = PlaceOf(c, r);
     const float* source =
         c.data.query + c.tile.batch * strides.batch + place.head * strides.head + place.query * strides.token;
-    simd::ScaleRow(source, c.plan.dims.head_dim, c.plan.scale, query_.data() + r * query_stride_);
+    std::copy(source, source + c.plan.dims.head_dim, query_.data() + r * query_stride_);
   }
   std::fill(query_.data() + c.rows * query_stride_, query_.data() + kRows * query_stride_, 0.0F);
 }
@@ -209,7 +185,8 @@ const KeyRange* OnednnEngine::VisibleIn(const Context& c, int64_t begin, int64_t
 
 absl::Status OnednnEngine::AddBlock(const Context& c, int64_t begin, int64_t end) {
   if (absl::Status status = Scores(c, begin, end); !status.ok()) return status;
-  const simd::ScoreBlock block{scores_.data(), score_stride_, c.rows, end - begin, VisibleIn(c, begin, end)};
+  const simd::ScoreBlock block{scores_.data(),           score_stride_, c.rows, end - begin,
+                               VisibleIn(c, begin, end), c.plan.scale};
   const simd::RowState state{max_, sum_, acc_.data(), acc_stride_};
   simd::SoftmaxBlock(block, state);
 
@@ -279,7 +256,9 @@ absl::Status OnednnEngine::WriteWeights(const Context& c) {
         std::fill(row, row + (end - begin), 0.0F);
         continue;
       }
-      simd::WeightsRow(scores_.data() + r * score_stride_, end - begin, max_[r], sum_[r], row);
+      float* scores = scores_.data() + r * score_stride_;
+      simd::ScaleRow(scores, end - begin, c.plan.scale, scores);
+      simd::WeightsRow(scores, end - begin, max_[r], sum_[r], row);
       std::fill(row, row + seen.begin, 0.0F);
       std::fill(row + seen.end, row + (end - begin), 0.0F);
     }

@@ -56,19 +56,31 @@ void ScaleRow(const float* source, int64_t count, float factor, float* destinati
   for (; i < n; ++i) destination[i] = factor * source[i];
 }
 
-// The largest of `keys` scores, -inf if all are NaN; NaN is found later, in the sum.
-HWY_INLINE float RowMax(const float* HWY_RESTRICT row, size_t keys) {
+// row[k] = scale * row[k] where k is in `seen`, -inf elsewhere; returns the largest, -inf if
+// all are NaN: NaN is found later, in the sum. The scale comes after the product, as in the
+// formula, so that its range is that of the scores.
+HWY_INLINE float ScaleAndMax(float* HWY_RESTRICT row, size_t keys, KeyRange seen, float scale) {
   const D d;
-  V m0 = hn::Set(d, kNegInf);
-  V m1 = m0;
-  size_t k = 0;
-  // Max returns its second operand when one is NaN.
-  for (; k + 2 * Lanes() <= keys; k += 2 * Lanes()) {
-    m0 = hn::Max(hn::Load(d, row + k), m0);
-    m1 = hn::Max(hn::Load(d, row + k + Lanes()), m1);
+  const DI di;
+  const V factor = hn::Set(d, scale);
+  const V hidden = hn::Set(d, kNegInf);
+  const auto begin = hn::Set(di, static_cast<int32_t>(seen.begin));
+  const auto end = hn::Set(di, static_cast<int32_t>(seen.end));
+  const auto whole_begin = static_cast<size_t>(seen.begin);
+  const auto whole_end = static_cast<size_t>(seen.end);
+  V max = hidden;
+  for (size_t k = 0; k < keys; k += Lanes()) {
+    V v = hn::Mul(hn::Load(d, row + k), factor);
+    if (k < whole_begin || k + Lanes() > whole_end) {
+      const auto index = hn::Iota(di, static_cast<int32_t>(k));
+      const auto out = hn::Or(hn::Lt(index, begin), hn::Not(hn::Lt(index, end)));
+      v = hn::IfThenElse(hn::RebindMask(d, out), hidden, v);
+    }
+    hn::Store(v, d, row + k);
+    // Max returns its second operand when one is NaN.
+    max = hn::Max(v, max);
   }
-  for (; k < keys; k += Lanes()) m0 = hn::Max(hn::Load(d, row + k), m0);
-  return hn::GetLane(hn::MaxOfLanes(d, hn::Max(m0, m1)));
+  return hn::GetLane(hn::MaxOfLanes(d, max));
 }
 
 // row[k] = exp(row[k] - max); returns their sum.
@@ -99,9 +111,7 @@ void SoftmaxBlock(const ScoreBlock& block, const RowState& state) {
   for (int64_t r = 0; r < block.rows; ++r) {
     float* row = block.scores + r * block.stride;
     const KeyRange seen = block.visible == nullptr ? KeyRange{0, block.keys} : block.visible[r];
-    std::fill(row, row + std::min(seen.begin, seen.end), kNegInf);
-    std::fill(row + std::max<int64_t>(0, seen.end), row + keys, kNegInf);
-    const float block_max = RowMax(row, static_cast<size_t>(keys));
+    const float block_max = ScaleAndMax(row, static_cast<size_t>(keys), seen, block.scale);
     const float old_max = state.max[r];
     const float new_max = std::max(old_max, block_max);
     // Without a finite maximum every score is -inf or NaN: 0 keeps -inf - m defined.

@@ -31,11 +31,13 @@ struct ScoreBlock {
   int64_t stride;
   int64_t rows;
   int64_t keys;
-  // Per row the visible keys within the block; nullptr if all are.
+  // Per row the visible keys within the block, 0 <= begin <= end <= keys; nullptr if all are.
   const KeyRange* visible;
+  // Factor on the scores.
+  float scale = 1;
 };
 
-// Brings the state forward by a block: m' = max(m, max s), acc and l scaled by
+// Brings the state forward by a block, s being its scores times its scale: m' = max(m, max s), acc and l scaled by
 // exp(m - m'), l increased by the sum of p = exp(s - m'), and scores replaced by p (0 where
 // not visible). The product p V is left to the caller. NaN in visible scores reaches l.
 void SoftmaxBlock(const ScoreBlock& block, const RowState& state);

@@ -1,5 +1,6 @@
 #include "core/attention/tensor.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
@@ -37,7 +38,11 @@ void Fragments::CopyTo(std::byte* destination) const {
 }
 
 std::string ShapeString(std::span<const int64_t> shape) {
-  return absl::StrCat("[", absl::StrJoin(shape.begin(), shape.end(), ", "), "]");
+  // A hostile shape has millions of extents; no message needs them.
+  constexpr size_t kMostExtents = 8;
+  const auto shown = shape.first(std::min(shape.size(), kMostExtents));
+  return absl::StrCat("[", absl::StrJoin(shown.begin(), shown.end(), ", "),
+                      shape.size() > kMostExtents ? absl::StrCat(", ... ", shape.size(), " extents]") : "]");
 }
 
 }  // namespace attnd

@@ -35,17 +35,23 @@ class SpeedMeter {
  public:
   explicit SpeedMeter(double initial) : flops_(initial * kInitialWeightSeconds) {}
 
+  // A stretch of work unlike its prediction must not make the server refuse everything
+  // after it: the speed is never taken for less than a quarter of the best seen.
+  static constexpr double kLeastShareOfBest = 0.25;
+
   void Add(double flops, double seconds) {
     if (seconds < kShortestMeasuredSeconds || flops <= 0) return;
     const double keep = std::exp(-seconds / kMeasureMemorySeconds);
     flops_ = flops_ * keep + flops;
     seconds_ = seconds_ * keep + seconds;
+    best_ = std::max(best_, flops_ / seconds_);
   }
-  [[nodiscard]] double flops_per_second() const { return flops_ / seconds_; }
+  [[nodiscard]] double flops_per_second() const { return std::max(flops_ / seconds_, best_ * kLeastShareOfBest); }
 
  private:
   double flops_;
   double seconds_ = kInitialWeightSeconds;
+  double best_ = 0;
 };
 
 }  // namespace
@@ -123,6 +129,9 @@ class Executor::Impl {
   absl::Status Refuse(const std::string& problem) const ATTND_REQUIRES(mutex_);
   double Predict(const JobSpec& spec) const ATTND_REQUIRES(mutex_);
   [[nodiscard]] int64_t RoundOf(double tag) const { return static_cast<int64_t>(tag / options_.quantum_seconds); }
+  [[nodiscard]] int64_t BytesHeld() const ATTND_REQUIRES(mutex_) {
+    return bytes_ + (options_.bytes_elsewhere ? options_.bytes_elsewhere() : 0);
+  }
   [[nodiscard]] double Workers() const { return std::max(1, options_.workers); }
   void CallDone(Ended ended) ATTND_EXCLUDES(mutex_);
 
@@ -221,8 +230,9 @@ absl::Status Executor::Impl::Admit(const JobSpec& spec, double seconds) const {
   if (jobs >= options_.max_jobs) {
     return Refuse(absl::StrCat("the queue is full: ", jobs, " requests admitted, the limit is ", options_.max_jobs));
   }
-  if (jobs > 0 && spec.bytes > options_.max_bytes - bytes_) {
-    return Refuse(absl::StrCat("the queue is full: ", bytes_, " bytes admitted, the request needs ", spec.bytes,
+  const int64_t bytes = BytesHeld();
+  if ((jobs > 0 || bytes > 0) && spec.bytes > options_.max_bytes - bytes) {
+    return Refuse(absl::StrCat("the queue is full: ", bytes, " bytes held, the request needs ", spec.bytes,
                                ", the limit is ", options_.max_bytes));
   }
   if (jobs > 0 && (predicted_seconds_ + seconds) / Workers() > options_.max_predicted_seconds) {
@@ -432,7 +442,7 @@ ExecutorStats Executor::Impl::Stats() const {
     ++stats.waiting;
     stats.oldest_wait = std::max(stats.oldest_wait, now - entry->submitted);
   }
-  stats.bytes = bytes_;
+  stats.bytes = BytesHeld();
   stats.predicted_seconds = predicted_seconds_;
   stats.busy_seconds = busy_seconds_;
   stats.flops_done = flops_done_;

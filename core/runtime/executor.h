@@ -15,6 +15,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -59,7 +60,8 @@ struct JobSpec {
   int priority = 0;
   // No deadline if unset.
   std::optional<Time> deadline = std::nullopt;
-  // Predicted floating-point operations; orders and bounds the queue.
+  // Predicted cost in floating-point operations, whatever else the job does included;
+  // orders and bounds the queue, and is what speed is measured in.
   double flops = 0;
   // Memory held until Done; bounds the queue.
   int64_t bytes = 0;
@@ -70,7 +72,7 @@ struct ExecutorStats {
   // Admitted and not done; of these, waiting for a first worker.
   int64_t jobs = 0;
   int64_t waiting = 0;
-  // Of the admitted jobs.
+  // Of the admitted jobs and elsewhere.
   int64_t bytes = 0;
   double predicted_seconds = 0;
   // Age of the longest-waiting job that no worker has taken.
@@ -97,6 +99,9 @@ class Executor {
     int64_t max_jobs = 256;
     int64_t max_bytes = int64_t{4} << 30;
     double max_predicted_seconds = 60;
+    // Bytes that count against max_bytes beside those of admitted jobs, such as responses
+    // that clients have yet to read. None if unset. Thread-safe, must not block.
+    std::function<int64_t()> bytes_elsewhere = nullptr;
     // Length of a round of service, in predicted seconds of one worker.
     double quantum_seconds = 0.005;
     // Speed assumed until the first jobs have been measured, FLOP per second of one worker.

@@ -87,7 +87,7 @@ TEST(MetricsTest, CountWhatRequestsDo) {
   grpc::ClientContext context;
   v1::AttendResponse response;
   ASSERT_TRUE(server.attention().Attend(&context, SmallRequest(), &response).ok());
-  const std::string method = "grpc_method=\"Attend\",grpc_service=\"attnd.v1.AttentionService\",grpc_type=\"unary\"}";
+  const std::string method = R"(grpc_method="Attend",grpc_service="attnd.v1.AttentionService",grpc_type="unary"})";
   EXPECT_EQ(Metric(server.http(), "grpc_server_started_total{" + method), 1);
   EXPECT_EQ(Metric(server.http(), "grpc_server_handled_total{grpc_code=\"OK\"," + method), 1);
   EXPECT_EQ(Metric(server.http(), "grpc_server_handling_seconds_count{" + method), 1);

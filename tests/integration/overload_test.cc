@@ -23,7 +23,7 @@ constexpr int64_t kLong = 16'384;
 
 std::string Handled(const std::string& code) {
   return "grpc_server_handled_total{grpc_code=\"" + code +
-         "\",grpc_method=\"Attend\",grpc_service=\"attnd.v1.AttentionService\",grpc_type=\"unary\"}";
+         R"(",grpc_method="Attend",grpc_service="attnd.v1.AttentionService",grpc_type="unary"})";
 }
 
 void SetTimeout(grpc::ClientContext& context, std::chrono::milliseconds timeout) {

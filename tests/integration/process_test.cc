@@ -121,6 +121,7 @@ TEST(ProcessTest, AnswersAllFiftyRequestsInFlightAfterSigterm) {
   AttendCalls calls(ConnectTo(process.grpc_address()));
   constexpr int kCalls = 50;
   std::vector<const AttendCalls::Call*> all;
+  all.reserve(kCalls);
   const v1::AttendRequest request = SquareRequest(2048);
   for (int i = 0; i < kCalls; ++i) all.push_back(&calls.Start(request));
   ASSERT_TRUE(Eventually([&] {
@@ -133,7 +134,7 @@ TEST(ProcessTest, AnswersAllFiftyRequestsInFlightAfterSigterm) {
   int answered = 0;
   for (const auto* call : all) {
     EXPECT_TRUE(call->status.ok()) << call->status.error_message();
-    answered += call->response.output().data().size() == 2048 * 64 * sizeof(float) ? 1 : 0;
+    answered += call->response.output().data().size() == request.query().data().size() ? 1 : 0;
   }
   EXPECT_EQ(answered, kCalls);
   EXPECT_EQ(process.AwaitExit(), 0) << process.err();
@@ -223,6 +224,22 @@ TEST(ProcessTest, ReadsFlagsFromAFileBelowTheEnvironmentBelowTheCommandLine) {
   EXPECT_EQ(info.workers(), 3);
   EXPECT_EQ(info.limits().max_head_dim(), 222);
   EXPECT_EQ(info.limits().max_queue_requests(), 9);
+}
+
+TEST(ProcessTest, TakesTheConfigurationFileFromTheEnvironment) {
+  const TemporaryFile config("variable.conf");
+  config.Write("workers = 3\nhttp = \"off\"\nlisten = [\"127.0.0.1:0\"]\n");
+  ServerProcess process({}, {"ATTND_CONFIG=" + config.path()});
+  ASSERT_TRUE(process.AwaitReady()) << process.err();
+  EXPECT_EQ(process.http_address(), "");
+}
+
+TEST(ProcessTest, AFailedStartLeavesTheReadyFileOfAnotherServer) {
+  const TemporaryFile ready("shared-ready.json");
+  ready.Write("{\"pid\": 1}");
+  const TakenPort taken;
+  ExpectFailure({"--listen", taken.address(), "--http", "off", "--ready-file", ready.path()}, 1, "cannot listen");
+  EXPECT_EQ(ready.Read(), "{\"pid\": 1}");
 }
 
 TEST(ProcessTest, RefusesAConfigurationFileThatIsMissingOrWrong) {

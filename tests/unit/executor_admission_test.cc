@@ -111,6 +111,18 @@ TEST_F(AdmissionTest, AHugeJobIsAdmittedWhenItIsAlone) {
   ExpectOverloaded(Submit({.flops = 1000 * kSpeed}));
 }
 
+TEST(AdmissionBytesTest, BytesHeldElsewhereCount) {
+  const ManualClock clock;
+  int64_t unsent = 0;
+  Executor executor({.workers = 0, .max_bytes = 100, .bytes_elsewhere = [&unsent] { return unsent; }}, clock);
+  unsent = 90;
+  const auto job = std::make_shared<FakeJob>("job", 1);
+  EXPECT_THAT(executor.Submit(job, {.bytes = 20}), IsError(absl::StatusCode::kResourceExhausted, "90 bytes"));
+  EXPECT_EQ(executor.Stats().bytes, 90);
+  unsent = 0;
+  EXPECT_THAT(executor.Submit(job, {.bytes = 20}), IsOk());
+}
+
 TEST_F(AdmissionTest, TheBoundsAreFreeAgainAfterCancelAndFailure) {
   EXPECT_THAT(Submit({.flops = 9 * kSpeed, .bytes = 90}), IsOk());
   executor_->Cancel(jobs_[0].get());

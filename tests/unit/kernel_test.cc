@@ -179,6 +179,23 @@ TEST(KernelTest, ScalesAtTheEndsOfTheRange) {
   }
 }
 
+TEST(KernelTest, TheScaleComesAfterTheProduct) {
+  // scale * q, or q * k, would leave the range of float32 on its own.
+  struct Case {
+    float scale, q, k;
+  };
+  for (const Case& c : {Case{1e19F, 1e20F, 1e-37F}, Case{1e-36F, 1e-3F, 1e38F}, Case{1e-39F, 1, 1e38F}}) {
+    ProblemSpec spec = Spec({1, 1, 1, 1, 2, 1, 1});
+    spec.options.scale = c.scale;
+    AttentionProblem problem(spec);
+    *problem.QueryRow(0, 0, 0) = c.q;
+    *problem.KeyRow(0, 0, 0) = c.k;
+    *problem.KeyRow(0, 0, 1) = 3 * c.k;
+    SCOPED_TRACE(spec.ToString());
+    ExpectMatchesReference(problem, RunEngine(problem));
+  }
+}
+
 TEST(KernelTest, RisingAndFallingScoresKeepTheRunningMaximum) {
   for (const float direction : {1.0F, -1.0F}) {
     AttentionProblem problem(Spec({1, 1, 1, 3, 1500, 1, 2}));

@@ -78,5 +78,9 @@ TEST(TensorTest, ShapesPrintAsLists) {
   EXPECT_EQ(ShapeString(std::vector<int64_t>{2, 0, -3}), "[2, 0, -3]");
 }
 
+TEST(ShapeStringTest, AHostileShapeIsCutShort) {
+  EXPECT_EQ(ShapeString(std::vector<int64_t>(1'000'000, 0)), "[0, 0, 0, 0, 0, 0, 0, 0, ... 1000000 extents]");
+}
+
 }  // namespace
 }  // namespace attnd
