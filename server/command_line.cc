@@ -108,6 +108,7 @@ class Parser {
   void Parse(int argc, const char* const* argv) {
     std::vector<std::string> arguments(argv + 1, argv + argc);
     // CLI11 reads the file before it looks at variables.
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): at start-up there is one thread.
     const char* config = std::getenv(VariableOf("config").c_str());
     const bool given = std::any_of(arguments.begin(), arguments.end(),
                                    [](const std::string& argument) { return argument.rfind("--config", 0) == 0; });

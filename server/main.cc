@@ -47,7 +47,7 @@ int Probe(const ServerOptions& options) {
 // The file first: who waits for the line may then read it.
 absl::Status Announce(const ServerOptions& options, const Server& server) {
   if (!options.ready_file.empty()) {
-    const absl::Status written = WriteReadyFile(options.ready_file, server.grpc_addresses(), server.http_address());
+    absl::Status written = WriteReadyFile(options.ready_file, server.grpc_addresses(), server.http_address());
     if (!written.ok()) return written;
   }
   std::string line = absl::StrCat("attnd ready grpc=", absl::StrJoin(server.grpc_addresses(), ","));

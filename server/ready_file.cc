@@ -29,7 +29,7 @@ absl::Status WriteReadyFile(const std::string& path, const std::vector<std::stri
   file.close();
   if (file.fail()) return Failure(path);
   if (std::rename(temporary.c_str(), path.c_str()) != 0) {
-    const absl::Status failure = Failure(path);
+    absl::Status failure = Failure(path);
     unlink(temporary.c_str());
     return failure;
   }

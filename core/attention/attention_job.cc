@@ -56,7 +56,8 @@ class AttentionJob final : public Job {
  private:
   absl::Status AllocateResult();
   absl::Status Gather();
-  void Cut();
+  // Cuts the problem into tiles and these into claims; returns the number of claims.
+  int64_t Cut();
   [[nodiscard]] Tile KernelTile(int64_t index) const;
 
   AttentionRequest request_;
@@ -82,8 +83,7 @@ absl::StatusOr<int64_t> AttentionJob::Prepare() {
     return 0;
   }
   if (absl::Status status = Gather(); !status.ok()) return status;
-  Cut();
-  return (kernel_tiles_ + tiles_per_claim_ - 1) / tiles_per_claim_;
+  return Cut();
 }
 
 absl::Status AttentionJob::AllocateResult() {
@@ -129,13 +129,17 @@ absl::Status AttentionJob::Gather() {
   return absl::OkStatus();
 }
 
-void AttentionJob::Cut() {
+int64_t AttentionJob::Cut() {
   const Dims& dims = plan_.dims;
   tiles_per_head_ = TilesPerHead(dims, RowsPerTile(engine_));
-  kernel_tiles_ = dims.batch * dims.kv_heads * tiles_per_head_;
-  const double cost_per_tile = std::max(1.0, Cost(plan_) / static_cast<double>(kernel_tiles_));
-  tiles_per_claim_ =
-      std::clamp<int64_t>(static_cast<int64_t>(std::min(kFlopsPerClaim / cost_per_tile, 1e6)), 1, kernel_tiles_);
+  const int64_t tiles = dims.batch * dims.kv_heads * tiles_per_head_;
+  const double fitting = kFlopsPerClaim * static_cast<double>(tiles) / std::max(1.0, Cost(plan_));
+  int64_t per_claim = tiles;
+  if (fitting < static_cast<double>(tiles)) per_claim = fitting < 1 ? 1 : static_cast<int64_t>(fitting);
+  kernel_tiles_ = tiles;
+  tiles_per_claim_ = per_claim;
+  // NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult): it takes Gather's reset for the job's end.
+  return (tiles + per_claim - 1) / per_claim;
 }
 
 // Within a head the last rows come first: with causal they are the longest, and short
