@@ -72,10 +72,8 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const Address& add
   init.callbacks = &callbacks;
   init.user_data = server.get();
   init.configuration_options = options.data();
-  unsigned code = 0;
   std::array<char, 256> text{};
   mg_error_data error{};
-  error.code = &code;
   error.text = text.data();
   error.text_buffer_size = text.size();
   server->context_ = mg_start2(&init, &error);
