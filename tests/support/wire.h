@@ -55,7 +55,8 @@ class Pieces {
   }
 
   void Add(std::string_view piece) {
-    auto copy = std::make_unique<char[]>(piece.size());
+    // A byte more keeps pieces apart in memory, as a message's slices are.
+    auto copy = std::make_unique<char[]>(piece.size() + 1);
     std::copy(piece.begin(), piece.end(), copy.get());
     views_.emplace_back(copy.get(), piece.size());
     owned_.push_back(std::move(copy));
