@@ -5,54 +5,21 @@
 
 #include <algorithm>
 #include <cassert>
-#include <cmath>
 #include <set>
 #include <thread>
 #include <tuple>
 #include <unordered_map>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
-#include "core/errors.h"
+#include "core/runtime/admission.h"
 #include "core/runtime/mutex.h"
+#include "core/runtime/speed_meter.h"
 
 namespace attnd {
 namespace {
 
-// Steps shorter than this say more about overhead than about speed.
-constexpr double kShortestMeasuredSeconds = 1e-4;
-// Weight of the past, and of the speed assumed at first, in seconds of work.
-constexpr double kMeasureMemorySeconds = 2;
-constexpr double kInitialWeightSeconds = 0.01;
 // Predicted cost of moving a byte in and out, for jobs that hardly compute.
 constexpr double kSecondsPerByte = 2.5e-10;
-
-constexpr auto kShortestRetry = std::chrono::milliseconds(5);
-constexpr auto kLongestRetry = std::chrono::milliseconds(30'000);
-
-// Work per second, from a decaying sum of work and of seconds.
-class SpeedMeter {
- public:
-  explicit SpeedMeter(double initial) : flops_(initial * kInitialWeightSeconds) {}
-
-  // A stretch of work unlike its prediction must not make the server refuse everything
-  // after it: the speed is never taken for less than a quarter of the best seen.
-  static constexpr double kLeastShareOfBest = 0.25;
-
-  void Add(double flops, double seconds) {
-    if (seconds < kShortestMeasuredSeconds || flops <= 0) return;
-    const double keep = std::exp(-seconds / kMeasureMemorySeconds);
-    flops_ = flops_ * keep + flops;
-    seconds_ = seconds_ * keep + seconds;
-    best_ = std::max(best_, flops_ / seconds_);
-  }
-  [[nodiscard]] double flops_per_second() const { return std::max(flops_ / seconds_, best_ * kLeastShareOfBest); }
-
- private:
-  double flops_;
-  double seconds_ = kInitialWeightSeconds;
-  double best_ = 0;
-};
 
 }  // namespace
 
@@ -126,7 +93,6 @@ class Executor::Impl {
   void Stop(Entry* entry, absl::Status status, Ended& ended) ATTND_REQUIRES(mutex_);
   void Reap(Ended& ended) ATTND_REQUIRES(mutex_);
   absl::Status Admit(const JobSpec& spec, double seconds) const ATTND_REQUIRES(mutex_);
-  absl::Status Refuse(const std::string& problem) const ATTND_REQUIRES(mutex_);
   double Predict(const JobSpec& spec) const ATTND_REQUIRES(mutex_);
   [[nodiscard]] int64_t RoundOf(double tag) const { return static_cast<int64_t>(tag / options_.quantum_seconds); }
   [[nodiscard]] int64_t BytesHeld() const ATTND_REQUIRES(mutex_) {
@@ -215,39 +181,8 @@ double Executor::Impl::Predict(const JobSpec& spec) const {
 
 absl::Status Executor::Impl::Admit(const JobSpec& spec, double seconds) const {
   if (!admitting_) return absl::UnavailableError("the server is draining; try another");
-  if (spec.deadline.has_value()) {
-    const Time now = clock_.Now();
-    if (*spec.deadline <= now) {
-      return absl::DeadlineExceededError("the deadline passed before the request was admitted");
-    }
-    const double left = Seconds(*spec.deadline - now);
-    if (seconds / Workers() > left) {
-      return absl::DeadlineExceededError(absl::StrCat("the request needs about ", seconds / Workers(),
-                                                      " s of compute; its deadline is in ", left, " s"));
-    }
-  }
-  const auto jobs = static_cast<int64_t>(jobs_.size());
-  if (jobs >= options_.max_jobs) {
-    return Refuse(absl::StrCat("the queue is full: ", jobs, " requests admitted, the limit is ", options_.max_jobs));
-  }
-  const int64_t bytes = BytesHeld();
-  if ((jobs > 0 || bytes > 0) && spec.bytes > options_.max_bytes - bytes) {
-    return Refuse(absl::StrCat("the queue is full: ", bytes, " bytes held, the request needs ", spec.bytes,
-                               ", the limit is ", options_.max_bytes));
-  }
-  if (jobs > 0 && (predicted_seconds_ + seconds) / Workers() > options_.max_predicted_seconds) {
-    return Refuse(absl::StrCat("the queue is full: about ", predicted_seconds_ / Workers(),
-                               " s of work admitted, the request needs ", seconds / Workers(), " s, the limit is ",
-                               options_.max_predicted_seconds, " s"));
-  }
-  return absl::OkStatus();
-}
-
-// Half of the admitted work being done makes room for most requests.
-absl::Status Executor::Impl::Refuse(const std::string& problem) const {
-  const auto drain = std::chrono::milliseconds(
-      static_cast<int64_t>(std::min(1000 * predicted_seconds_ / Workers() / 2, double{kLongestRetry.count()})));
-  return Overloaded(problem, std::clamp(drain, kShortestRetry, kLongestRetry));
+  const Load load{static_cast<int64_t>(jobs_.size()), BytesHeld(), predicted_seconds_ / Workers()};
+  return CheckAdmission(options_, load, spec, seconds / Workers(), clock_.Now());
 }
 
 // Frees what jobs of clients that are gone hold while they wait for their turn.
