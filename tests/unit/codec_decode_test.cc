@@ -1,12 +1,7 @@
-#include "proto/codec.h"
-
+// What the codec makes of a request, and what it refuses.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/mman.h>
 
-#include <chrono>
-#include <cmath>
-#include <cstring>
 #include <functional>
 #include <limits>
 #include <memory>
@@ -15,10 +10,7 @@
 #include <vector>
 
 #include "attnd/v1/attention.pb.h"
-#include "core/runtime/buffer_pool.h"
-#include "google/rpc/error_details.pb.h"
-#include "google/rpc/status.pb.h"
-#include "proto/chunk_writer.h"
+#include "proto/codec.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/wire.h"
 
@@ -29,10 +21,6 @@ using ::testing::ElementsAre;
 
 constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
 constexpr auto kUnserved = absl::StatusCode::kUnimplemented;
-constexpr auto kInternal = absl::StatusCode::kInternal;
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
-
-std::span<const std::byte> AsBytes(const std::vector<float>& values) { return std::as_bytes(std::span(values)); }
 
 void SetData(v1::Tensor& tensor, const std::vector<int64_t>& shape, const std::vector<float>& values) {
   tensor.set_dtype(v1::DATA_TYPE_FLOAT32);
@@ -269,198 +257,6 @@ TEST(DecodeAttendRequestTest, RefusesFloodsOfSmallFieldsBeforeParsingThem) {
   std::string masks;
   for (int i = 0; i < 1'000'000; ++i) masks += Field(10, "");
   EXPECT_THAT(DecodeBytes(Field(7, masks), 65536), NamesField(kUnserved, "options.masks"));
-}
-
-class EncodeAttendResponseTest : public ::testing::Test {
- protected:
-  Buffer Filled(const std::vector<float>& values) {
-    Buffer buffer = *pool_.Allocate(values.size() * sizeof(float));
-    if (!values.empty()) std::memcpy(buffer.data(), values.data(), values.size() * sizeof(float));
-    return buffer;
-  }
-
-  AttentionResult SmallResult() {
-    AttentionResult result;
-    result.output_shape = {1, 2};
-    result.output = Filled({1, NAN});
-    result.lse_shape = {1, 1, 1};
-    result.lse = Filled({-kInfinity});
-    result.has_lse = true;
-    result.weights_shape = {1, 1, 1, 3};
-    result.weights = Filled({0.25, 0.5, 0.25});
-    result.has_weights = true;
-    result.timings = {std::chrono::milliseconds(250), std::chrono::milliseconds(500), std::chrono::seconds(2)};
-    result.tiles = 3;
-    result.flops = 1e6;
-    result.rows = {.empty = 4, .non_finite = 5};
-    return result;
-  }
-
-  BufferPool pool_{BufferPool::Options{}};
-};
-
-TEST_F(EncodeAttendResponseTest, WritesWhatTheGeneratedSerializerWrites) {
-  const AttentionResult result = SmallResult();
-  for (const bool as_values : {false, true}) {
-    const std::string bytes = ToString(EncodeAttendResponse(result, as_values, "isa-1"));
-    v1::AttendResponse parsed;
-    ASSERT_TRUE(parsed.ParseFromString(bytes));
-    EXPECT_EQ(Canonical(parsed), bytes);
-    EXPECT_EQ(parsed.output().data().empty(), as_values);
-    EXPECT_EQ(parsed.output().values_size(), as_values ? 2 : 0);
-    EXPECT_EQ(parsed.weights().values_size(), as_values ? 3 : 0);
-    EXPECT_EQ(parsed.output().dtype(), v1::DATA_TYPE_FLOAT32);
-    EXPECT_THAT(parsed.weights().shape(), ElementsAre(1, 1, 1, 3));
-    EXPECT_EQ(parsed.timings().gather_seconds(), 0.5);
-    EXPECT_EQ(parsed.counts().flops(), 1'000'000);
-    EXPECT_EQ(parsed.numerics_id(), "isa-1");
-  }
-}
-
-TEST_F(EncodeAttendResponseTest, BorrowsThePayloads) {
-  const AttentionResult result = SmallResult();
-  const auto chunks = EncodeAttendResponse(result, /*reply_with_values=*/false, "id");
-  ASSERT_EQ(chunks.size(), 7U);
-  EXPECT_EQ(std::get<std::span<const std::byte>>(chunks[1]).data(), result.output.data());
-  EXPECT_EQ(std::get<std::span<const std::byte>>(chunks[5]).data(), result.weights.data());
-}
-
-TEST_F(EncodeAttendResponseTest, IsReadBackByTheClient) {
-  const AttentionResult result = SmallResult();
-  for (const bool as_values : {false, true}) {
-    const std::string bytes = ToString(EncodeAttendResponse(result, as_values, "isa-1"));
-    const auto reply = DecodeAttendResponse(Pieces::OfSize(bytes, 5).views());
-    ASSERT_THAT(reply, IsOk());
-    EXPECT_THAT(reply->output.shape, ElementsAre(1, 2));
-    EXPECT_EQ(reply->output.values[0], 1.0F);
-    EXPECT_TRUE(std::isnan(reply->output.values[1]));
-    EXPECT_TRUE(reply->has_lse);
-    EXPECT_THAT(reply->lse.values, ElementsAre(-kInfinity));
-    EXPECT_TRUE(reply->has_weights);
-    EXPECT_THAT(reply->weights.values, ElementsAre(0.25, 0.5, 0.25));
-    EXPECT_EQ(reply->queue_seconds, 0.25);
-    EXPECT_EQ(reply->gather_seconds, 0.5);
-    EXPECT_EQ(reply->compute_seconds, 2);
-    EXPECT_EQ(reply->tiles, 3);
-    EXPECT_EQ(reply->flops, 1'000'000);
-    EXPECT_EQ(reply->empty_rows, 4);
-    EXPECT_EQ(reply->non_finite_rows, 5);
-    EXPECT_EQ(reply->numerics_id, "isa-1");
-  }
-}
-
-TEST_F(EncodeAttendResponseTest, LeavesOutWhatWasNotAskedFor) {
-  AttentionResult result;
-  result.output_shape = {0, 4};
-  const auto reply = DecodeAttendResponse(Pieces(ToString(EncodeAttendResponse(result, false, ""))).views());
-  ASSERT_THAT(reply, IsOk());
-  EXPECT_THAT(reply->output.shape, ElementsAre(0, 4));
-  EXPECT_TRUE(reply->output.values.empty());
-  EXPECT_FALSE(reply->has_lse);
-  EXPECT_FALSE(reply->has_weights);
-  EXPECT_TRUE(reply->weights.shape.empty());
-}
-
-TEST_F(EncodeAttendResponseTest, SaturatesTheNumberOfOperations) {
-  AttentionResult result = SmallResult();
-  result.flops = 1e30;
-  const auto reply = DecodeAttendResponse(Pieces(ToString(EncodeAttendResponse(result, false, ""))).views());
-  EXPECT_EQ(reply->flops, std::numeric_limits<int64_t>::max());
-}
-
-TEST(ChunkWriterTest, WritesLengthsAboveFourGibibytes) {
-  constexpr size_t kSize = size_t{5} << 30;
-  void* memory = mmap(nullptr, kSize, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  ASSERT_NE(memory, MAP_FAILED);
-  ChunkWriter writer;
-  writer.MessageWithPayload(1, v1::Tensor(), 3, Fragments({static_cast<const std::byte*>(memory), kSize}));
-  const auto chunks = std::move(writer).Finish();
-  const std::string header = Tag(3, 2) + Varint(kSize);
-  EXPECT_EQ(std::get<std::string>(chunks[0]), Tag(1, 2) + Varint(kSize + header.size()) + header);
-  munmap(memory, kSize);
-}
-
-TEST(EncodeAttendRequestTest, IsReadBackByTheServer) {
-  const std::vector<float> query = {1, 2, 3, 4};
-  const std::vector<float> key(300, 0.5F);
-  const std::vector<float> value(150, 2.0F);
-  AttentionRequest request;
-  request.query = {DataType::kFloat32, {1, 2, 1, 2}, Fragments(AsBytes(query))};
-  request.key = {DataType::kFloat32, {1, 1, 150, 2}, Fragments(AsBytes(key).first(400))};
-  request.key.bytes.Append(AsBytes(key).subspan(400));
-  request.value = {DataType::kFloat32, {1, 1, 150, 1}, Fragments(AsBytes(value))};
-  request.layout = Layout::kTokensFirst;
-  request.heads = 2;
-  request.kv_heads = int64_t{1} << 40;
-  request.options = {-1.5F, true, Alignment::kBottomRight, {-1, 2}, {int64_t{1} << 60}};
-  request.outputs = {.lse = true, .weights = true};
-
-  const std::string bytes = ToString(EncodeAttendRequest(request));
-  v1::AttendRequest parsed;
-  ASSERT_TRUE(parsed.ParseFromString(bytes));
-  EXPECT_EQ(Canonical(parsed), bytes);
-  const auto call = DecodeBytes(bytes, /*piece_size=*/100);
-  ASSERT_THAT(call, IsOk());
-  EXPECT_EQ(call->request.query.shape, request.query.shape);
-  EXPECT_EQ(ToString(call->request.query.bytes), BytesOf(query));
-  EXPECT_EQ(ToString(call->request.key.bytes), BytesOf(key));
-  EXPECT_EQ(ToString(call->request.value.bytes), BytesOf(value));
-  EXPECT_EQ(call->request.layout, Layout::kTokensFirst);
-  EXPECT_EQ(call->request.heads, 2);
-  EXPECT_EQ(call->request.kv_heads, std::numeric_limits<int32_t>::max());
-  EXPECT_EQ(call->request.options.scale, -1.5F);
-  EXPECT_TRUE(call->request.options.causal);
-  EXPECT_EQ(call->request.options.alignment, Alignment::kBottomRight);
-  EXPECT_EQ(call->request.options.q_offset, request.options.q_offset);
-  EXPECT_EQ(call->request.options.k_offset, request.options.k_offset);
-  EXPECT_TRUE(call->request.outputs.lse);
-  EXPECT_TRUE(call->request.outputs.weights);
-  EXPECT_FALSE(call->reply_with_values);
-}
-
-TEST(DecodeAttendResponseTest, RefusesWhatIsNoResponse) {
-  const auto decode = [](const std::string& bytes) { return DecodeAttendResponse(Pieces(bytes).views()); };
-  EXPECT_THAT(decode(""), IsOk());
-  EXPECT_THAT(decode("\xff"), IsError(kInternal, "response"));
-  EXPECT_THAT(decode(Field(1, Field(3, "12345"))), IsError(kInternal, "output: has 5 bytes"));
-  EXPECT_THAT(decode(Field(2, Field(2, "\x02") + Field(3, "1234"))),
-              IsError(kInternal, "lse: has 4 bytes for shape [2]"));
-  EXPECT_THAT(decode(Field(3, Field(3, "1234") + Field(4, "1234"))), IsError(kInternal, "weights: has both"));
-  EXPECT_THAT(decode(Field(1, Tag(1, 0) + "\x02" + Field(3, "1234"))), IsError(kInternal, "output: has dtype 2"));
-  v1::AttendResponse huge;
-  for (int i = 0; i < 4; ++i) huge.mutable_output()->add_shape(int64_t{1} << 40);
-  EXPECT_THAT(decode(huge.SerializeAsString()), IsError(kInternal, "output: has 0 bytes"));
-}
-
-TEST(EncodeErrorDetailsTest, CarriesTheField) {
-  google::rpc::Status status;
-  ASSERT_TRUE(status.ParseFromString(EncodeErrorDetails(InvalidField("query.shape", "has rank 5; allowed: 2, 4"))));
-  EXPECT_EQ(status.code(), 3);
-  EXPECT_EQ(status.message(), "query.shape: has rank 5; allowed: 2, 4");
-  ASSERT_EQ(status.details_size(), 1);
-  EXPECT_EQ(status.details(0).type_url(), "type.googleapis.com/google.rpc.BadRequest");
-  google::rpc::BadRequest details;
-  ASSERT_TRUE(status.details(0).UnpackTo(&details));
-  ASSERT_EQ(details.field_violations_size(), 1);
-  EXPECT_EQ(details.field_violations(0).field(), "query.shape");
-  EXPECT_EQ(details.field_violations(0).description(), "has rank 5; allowed: 2, 4");
-}
-
-TEST(EncodeErrorDetailsTest, CarriesWhenToComeBack) {
-  google::rpc::Status status;
-  ASSERT_TRUE(status.ParseFromString(EncodeErrorDetails(Overloaded("busy", std::chrono::milliseconds(1250)))));
-  EXPECT_EQ(status.code(), 8);
-  ASSERT_EQ(status.details_size(), 1);
-  EXPECT_EQ(status.details(0).type_url(), "type.googleapis.com/google.rpc.RetryInfo");
-  google::rpc::RetryInfo details;
-  ASSERT_TRUE(status.details(0).UnpackTo(&details));
-  EXPECT_EQ(details.retry_delay().seconds(), 1);
-  EXPECT_EQ(details.retry_delay().nanos(), 250'000'000);
-}
-
-TEST(EncodeErrorDetailsTest, IsEmptyWithoutDetails) {
-  EXPECT_EQ(EncodeErrorDetails(absl::OkStatus()), "");
-  EXPECT_EQ(EncodeErrorDetails(absl::CancelledError("gone")), "");
 }
 
 }  // namespace
