@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -37,7 +38,7 @@ class TemporaryFile {
   [[nodiscard]] const std::string& name() const { return name_; }
 
  private:
-  std::string name_ = "/tmp/attnd_peers_XXXXXX";
+  std::string name_ = std::filesystem::temp_directory_path() / "attnd_peers_XXXXXX";
 };
 
 nlohmann::json Question(const std::vector<RowResult>& rows, const MeasureOptions& options) {

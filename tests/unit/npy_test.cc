@@ -4,11 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstring>
-#include <memory>
 #include <string>
 #include <vector>
 
+#include "tests/support/file_contents.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_path.h"
 
@@ -20,12 +19,6 @@ using ::testing::IsEmpty;
 using ::testing::TestParamInfo;
 using ::testing::TestWithParam;
 using ::testing::ValuesIn;
-
-FileContents Contents(const std::string& text) {
-  auto data = std::make_unique<std::byte[]>(text.size());
-  std::memcpy(data.get(), text.data(), text.size());
-  return {std::move(data), text.size()};
-}
 
 // A file of the given format version.
 std::string File(const std::string& header, size_t data_bytes, int version = 1) {

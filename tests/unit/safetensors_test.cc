@@ -4,11 +4,11 @@
 #include <gtest/gtest.h>
 
 #include <array>
-#include <cstring>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "tests/support/file_contents.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_path.h"
 
@@ -20,12 +20,6 @@ using ::testing::Pair;
 using ::testing::TestParamInfo;
 using ::testing::TestWithParam;
 using ::testing::ValuesIn;
-
-FileContents Contents(const std::string& text) {
-  auto data = std::make_unique<std::byte[]>(text.size());
-  std::memcpy(data.get(), text.data(), text.size());
-  return {std::move(data), text.size()};
-}
 
 // The 8 bytes before the header.
 std::string Length(uint64_t length) {
