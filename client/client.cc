@@ -50,6 +50,21 @@ absl::StatusOr<grpc::ByteBuffer> CopyToSlices(const std::vector<codec::Chunk>& m
   return grpc::ByteBuffer(slices.data(), slices.size());
 }
 
+absl::StatusOr<std::vector<grpc::Slice>> SlicesOf(const grpc::ByteBuffer& message) {
+  std::vector<grpc::Slice> slices;
+  if (!message.Dump(&slices).ok()) return absl::InternalError("the answer cannot be read");
+  return slices;
+}
+
+std::vector<std::string_view> PiecesOf(const std::vector<grpc::Slice>& slices) {
+  std::vector<std::string_view> pieces;
+  pieces.reserve(slices.size());
+  for (const grpc::Slice& slice : slices) {
+    pieces.emplace_back(reinterpret_cast<const char*>(slice.begin()), slice.size());
+  }
+  return pieces;
+}
+
 template <typename Message>
 grpc::ByteBuffer Serialize(const Message& message) {
   const grpc::Slice slice(message.SerializeAsString());
@@ -85,15 +100,19 @@ absl::StatusOr<codec::AttendReply> Client::Attend(const AttentionRequest& reques
   if (!message.ok()) return message.status();
   const auto reply = caller_->Call("/attnd.v1.AttentionService/Attend", *message, call, max_attempts_);
   if (!reply.ok()) return reply.status();
+  const auto slices = SlicesOf(*reply);
+  if (!slices.ok()) return slices.status();
+  return codec::DecodeAttendResponse(PiecesOf(*slices));
+}
 
-  std::vector<grpc::Slice> slices;
-  if (!reply->Dump(&slices).ok()) return absl::InternalError("the answer cannot be read");
-  std::vector<std::string_view> pieces;
-  pieces.reserve(slices.size());
-  for (const grpc::Slice& slice : slices) {
-    pieces.emplace_back(reinterpret_cast<const char*>(slice.begin()), slice.size());
-  }
-  return codec::DecodeAttendResponse(pieces);
+absl::StatusOr<codec::MergeReply> Client::Merge(const MergeInputs& inputs, const CallOptions& call) {
+  const auto message = CopyToSlices(codec::EncodeMergeRequest(inputs));
+  if (!message.ok()) return message.status();
+  const auto reply = caller_->Call("/attnd.v1.AttentionService/Merge", *message, call, max_attempts_);
+  if (!reply.ok()) return reply.status();
+  const auto slices = SlicesOf(*reply);
+  if (!slices.ok()) return slices.status();
+  return codec::DecodeMergeResponse(PiecesOf(*slices));
 }
 
 absl::StatusOr<v1::GetInfoResponse> Client::GetInfo(const CallOptions& call) {

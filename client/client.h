@@ -85,6 +85,10 @@ class Client {
   // kInvalidArgument also for a request of 2 GiB or more.
   absl::StatusOr<codec::AttendReply> Attend(const AttentionRequest& request, const CallOptions& call = {});
 
+  // Combines results over disjoint sets of keys into the result over their union. Otherwise
+  // as Attend. core/attention/merge.h does the same without a server.
+  absl::StatusOr<codec::MergeReply> Merge(const MergeInputs& inputs, const CallOptions& call = {});
+
   // Version, arithmetic and limits of the server.
   absl::StatusOr<v1::GetInfoResponse> GetInfo(const CallOptions& call = {});
 

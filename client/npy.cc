@@ -25,7 +25,8 @@ struct Descr {
 };
 constexpr std::array kDescrs = {
     Descr{"<f2", StoredType::kF16},  Descr{"<f4", StoredType::kF32}, Descr{"<f8", StoredType::kF64},
-    Descr{"|b1", StoredType::kBool}, Descr{"<i4", StoredType::kI32}, Descr{"<i8", StoredType::kI64},
+    Descr{"|b1", StoredType::kBool}, Descr{"|u1", StoredType::kU8},  Descr{"<i4", StoredType::kI32},
+    Descr{"<i8", StoredType::kI64},
 };
 
 absl::Status BadFile(const std::string& file, const std::string& problem) {
@@ -162,7 +163,8 @@ absl::StatusOr<StoredType> ReadType(const std::string& descr, const std::string&
         file, absl::StrCat("big-endian elements ('", descr, "'); save array.astype('<", descr.substr(1), "') instead"));
   }
   const std::string what = descr == "[" ? "a structured array" : absl::StrCat("elements of type '", descr, "'");
-  return BadFile(file, absl::StrCat(what, "; save array.astype('<f4') instead"));
+  return BadFile(
+      file, absl::StrCat(what, "; save array.astype('<f4') instead, or '<i8' for whole numbers, or bool for a mask"));
 }
 
 }  // namespace
@@ -199,12 +201,19 @@ absl::StatusOr<NpyArray> ParseNpy(FileContents contents, const std::string& name
   return array;
 }
 
-absl::Status WriteNpy(const std::string& path, std::span<const int64_t> shape, std::span<const float> values) {
-  if (StoredBytes(StoredType::kF32, shape) != values.size_bytes()) {
-    return BadFile(path, absl::StrCat("shape ", ShapeString(shape), " does not have ", values.size(), " elements"));
+absl::Status WriteNpy(const std::string& path, const StoredTensor& array) {
+  const auto* const descr =
+      std::find_if(kDescrs.begin(), kDescrs.end(), [&array](const Descr& d) { return d.dtype == array.dtype; });
+  if (descr == kDescrs.end()) {
+    return BadFile(path, absl::StrCat(".npy has no ", StoredTypeName(array.dtype), " elements"));
   }
-  std::string dictionary = "{'descr': '<f4', 'fortran_order': False, 'shape': (";
-  for (const int64_t extent : shape) absl::StrAppend(&dictionary, extent, ", ");
+  if (StoredBytes(array.dtype, array.shape) != array.bytes.size()) {
+    return BadFile(path, absl::StrCat("shape ", ShapeString(array.shape), " does not have ",
+                                      array.bytes.size() / StoredTypeSize(array.dtype), " elements"));
+  }
+  std::string dictionary =
+      absl::StrCat("{'descr': '", std::string(descr->text), "', 'fortran_order': False, 'shape': (");
+  for (const int64_t extent : array.shape) absl::StrAppend(&dictionary, extent, ", ");
   dictionary += "), }";
 
   // Version 1: magic, version, length in two bytes, dictionary, blanks up to the alignment.
@@ -216,8 +225,12 @@ absl::Status WriteNpy(const std::string& path, std::span<const int64_t> shape, s
   header += dictionary;
   header.resize(header_end - 1, ' ');
   header += '\n';
-  const std::array parts = {std::as_bytes(std::span<const char>(header)), std::as_bytes(values)};
+  const std::array parts = {std::as_bytes(std::span<const char>(header)), array.bytes};
   return WriteFile(path, parts);
+}
+
+absl::Status WriteNpy(const std::string& path, std::span<const int64_t> shape, std::span<const float> values) {
+  return WriteNpy(path, {"", StoredType::kF32, {shape.begin(), shape.end()}, std::as_bytes(values)});
 }
 
 }  // namespace attnd

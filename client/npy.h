@@ -1,6 +1,7 @@
 // The .npy file format of NumPy: one array per file.
 //
-// Read: versions 1, 2 and 3; little-endian float16, float32, float64, bool, int32, int64;
+// Read: versions 1, 2 and 3; little-endian float16, float32, float64, bool, uint8,
+// int32, int64;
 // C order. Everything else is refused with a message that says what came and, where NumPy
 // can convert it, how. Errors are kInvalidArgument and name the file. Thread-safe.
 #ifndef ATTND_CLIENT_NPY_H_
@@ -36,8 +37,11 @@ absl::StatusOr<NpyArray> ReadNpy(const std::string& path);
 // Takes `contents` as a file that errors call `name`.
 absl::StatusOr<NpyArray> ParseNpy(FileContents contents, const std::string& name);
 
-// Writes `values` as a float32 array of `shape`. Fails as WriteFile does; kInvalidArgument,
-// before it touches the file, if the shape does not have so many elements.
+// Writes an array of a type that is also read. Fails as WriteFile does; kInvalidArgument,
+// before it touches the file, if the shape does not have so many bytes or NumPy does not
+// have the type.
+absl::Status WriteNpy(const std::string& path, const StoredTensor& array);
+// The same for float32.
 absl::Status WriteNpy(const std::string& path, std::span<const int64_t> shape, std::span<const float> values);
 
 }  // namespace attnd

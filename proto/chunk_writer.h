@@ -21,22 +21,32 @@ namespace attnd::codec {
 class ChunkWriter {
  public:
   // The fields of `small`.
-  void Fields(const google::protobuf::MessageLite& small) { small.AppendToString(&text_); }
+  void Fields(const google::protobuf::MessageLite& small) {
+    const size_t before = text_.size();
+    small.AppendToString(&text_);
+    size_ += text_.size() - before;
+  }
 
-  // A sub-message in `field`: what `small` holds, and a length-delimited field with
-  // `payload`, which is borrowed and left out if empty. The total may pass 2 GiB.
-  void MessageWithPayload(int field, const google::protobuf::MessageLite& small, int payload_field,
-                          const Fragments& payload) {
-    const std::string inner = small.SerializeAsString();
-    std::string header;
-    if (!payload.empty()) AppendHeader(header, payload_field, payload.size());
-    AppendHeader(text_, field, inner.size() + header.size() + payload.size());
-    text_ += inner;
-    text_ += header;
-    for (const auto piece : payload.pieces()) {
-      Flush();
-      chunks_.emplace_back(piece);
+  // A length-delimited field with `payload`, which is borrowed; nothing if it is empty.
+  void Payload(int field, const Fragments& payload) {
+    if (payload.empty()) return;
+    AppendHeader(field, payload.size());
+    for (const auto piece : payload.pieces()) Borrow(piece);
+  }
+
+  // A sub-message in `field`. Its size may pass 2 GiB.
+  void Message(int field, ChunkWriter inner) {
+    const uint64_t size = inner.size_;
+    AppendHeader(field, size);
+    for (Chunk& chunk : std::move(inner).Finish()) {
+      if (auto* text = std::get_if<std::string>(&chunk)) {
+        text_ += *text;
+      } else {
+        Flush();
+        chunks_.push_back(std::move(chunk));
+      }
     }
+    size_ += size;
   }
 
   std::vector<Chunk> Finish() && {
@@ -45,16 +55,23 @@ class ChunkWriter {
   }
 
  private:
-  static void AppendHeader(std::string& out, int field, uint64_t length) {
+  void AppendHeader(int field, uint64_t length) {
     using google::protobuf::internal::WireFormatLite;
-    AppendVarint(out, WireFormatLite::MakeTag(field, WireFormatLite::WIRETYPE_LENGTH_DELIMITED));
-    AppendVarint(out, length);
+    AppendVarint(WireFormatLite::MakeTag(field, WireFormatLite::WIRETYPE_LENGTH_DELIMITED));
+    AppendVarint(length);
   }
 
-  static void AppendVarint(std::string& out, uint64_t value) {
+  void AppendVarint(uint64_t value) {
     uint8_t bytes[10];
     const uint8_t* end = google::protobuf::io::CodedOutputStream::WriteVarint64ToArray(value, bytes);
-    out.append(reinterpret_cast<const char*>(bytes), static_cast<size_t>(end - bytes));
+    text_.append(reinterpret_cast<const char*>(bytes), static_cast<size_t>(end - bytes));
+    size_ += static_cast<uint64_t>(end - bytes);
+  }
+
+  void Borrow(std::span<const std::byte> piece) {
+    Flush();
+    chunks_.emplace_back(piece);
+    size_ += piece.size();
   }
 
   void Flush() {
@@ -63,6 +80,7 @@ class ChunkWriter {
 
   std::vector<Chunk> chunks_;
   std::string text_;
+  uint64_t size_ = 0;
 };
 
 }  // namespace attnd::codec

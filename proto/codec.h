@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -18,6 +19,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "core/attention/attention_job.h"
+#include "core/attention/merge.h"
 #include "core/attention/request.h"
 
 namespace attnd::codec {
@@ -46,23 +48,25 @@ absl::StatusOr<AttendCall> DecodeAttendRequest(MessagePieces message, std::share
 std::vector<Chunk> EncodeAttendResponse(const AttentionResult& result, bool reply_with_values,
                                         std::string_view numerics_id);
 
-// Encodes an attnd.v1.AttendRequest whose tensors go as `data`. Borrows the tensors'
-// bytes.
+// Encodes an attnd.v1.AttendRequest with everything that `request` has, tensors as `data`.
+// Borrows the tensors' bytes.
 std::vector<Chunk> EncodeAttendRequest(const AttentionRequest& request);
 
-// A float32 tensor of a reply, owned.
+// A tensor of a reply, owned.
 struct ReplyTensor {
+  // As it came.
+  DataType dtype = DataType::kFloat32;
   std::vector<int64_t> shape;
+  // Its elements as float32, which holds every one of them exactly.
   std::vector<float> values;
 };
 
-// A decoded AttendResponse. Tensors not asked for have no shape and no values.
+// A decoded AttendResponse. lse, weights and scores are there if they came.
 struct AttendReply {
   ReplyTensor output;
-  ReplyTensor lse;
-  ReplyTensor weights;
-  bool has_lse = false;
-  bool has_weights = false;
+  std::optional<ReplyTensor> lse;
+  std::optional<ReplyTensor> weights;
+  std::optional<ReplyTensor> scores;
   double queue_seconds = 0;
   double gather_seconds = 0;
   double compute_seconds = 0;
@@ -75,6 +79,32 @@ struct AttendReply {
 
 // Decodes an attnd.v1.AttendResponse. Fails with kInternal if it is none.
 absl::StatusOr<AttendReply> DecodeAttendResponse(MessagePieces message);
+
+// A decoded MergeRequest.
+struct MergeCall {
+  MergeInputs inputs;
+  // The first part's output came as `values`; the response's tensors go the same way.
+  bool reply_with_values = false;
+};
+
+// Decodes an attnd.v1.MergeRequest; otherwise as DecodeAttendRequest. Sizes and shapes are
+// left to PlanMerge.
+absl::StatusOr<MergeCall> DecodeMergeRequest(MessagePieces message, std::shared_ptr<const void> owner);
+
+// Encodes an attnd.v1.MergeResponse. The chunks borrow from `result`.
+std::vector<Chunk> EncodeMergeResponse(const MergeResult& result, bool reply_with_values);
+
+// Encodes an attnd.v1.MergeRequest, tensors as `data`. Borrows the tensors' bytes.
+std::vector<Chunk> EncodeMergeRequest(const MergeInputs& inputs);
+
+// A decoded MergeResponse.
+struct MergeReply {
+  ReplyTensor output;
+  ReplyTensor lse;
+};
+
+// Decodes an attnd.v1.MergeResponse. Fails with kInternal if it is none.
+absl::StatusOr<MergeReply> DecodeMergeResponse(MessagePieces message);
 
 // The google.rpc.Status that carries `status` with its details (BadRequest, RetryInfo),
 // serialized, for the trailer `grpc-status-details-bin`. Empty if there are no details.

@@ -171,6 +171,9 @@ absl::Status Splitter::WalkSubMessage(Frame& frame, const FieldDescriptor& field
   const Place place{frame, &field};
   uint32_t& count = frame.counts[static_cast<size_t>(field.index())];
   if (!field.is_repeated() && count > 0) return Refuse(place, "occurs twice; at most once is allowed");
+  if (count >= options_.max_repeats) {
+    return Refuse(place, absl::StrCat("occurs more than ", options_.max_repeats, " times, which is the limit"));
+  }
   Frame inner(&frame, &field, count++, *field.message_type());
   if (depth == 0) return Refuse(place, absl::StrCat("is nested deeper than ", kMaxDepth, " messages"));
 

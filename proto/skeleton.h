@@ -4,9 +4,9 @@
 // stay where they are as Fragments. The cost is that of the small fields plus one step
 // per piece of the message, whatever the size of the tensors.
 //
-// What the generated parser accepts is accepted, and means the same, with two exceptions:
-// a singular sub-message that occurs twice, which protobuf would merge, and small fields
-// over SplitOptions::max_skeleton_bytes are refused.
+// What the generated parser accepts is accepted, and means the same, with these exceptions:
+// a singular sub-message that occurs twice, which protobuf would merge, and what is over a
+// limit of SplitOptions are refused.
 #ifndef ATTND_PROTO_SKELETON_H_
 #define ATTND_PROTO_SKELETON_H_
 
@@ -15,6 +15,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -28,6 +29,11 @@
 
 namespace attnd::codec {
 
+// Small fields of a request: room for offsets of a batch of several hundred thousand.
+constexpr size_t kMaxRequestSkeleton = size_t{8} << 20;
+// Masks, biases or parts of a request.
+constexpr uint32_t kMaxRequestRepeats = 1024;
+
 using FieldSet = std::unordered_set<const google::protobuf::FieldDescriptor*>;
 
 struct SplitOptions {
@@ -36,6 +42,8 @@ struct SplitOptions {
   // Most bytes of small fields. The generated message may take eight times as much, so
   // this bounds what a hostile message costs beyond its own size.
   size_t max_skeleton_bytes = size_t{1} << 30;
+  // Most elements of a repeated sub-message: each costs far more than its two bytes.
+  uint32_t max_repeats = std::numeric_limits<uint32_t>::max();
   // Fields that must not be set. They are passed over whole; if one is set, a message that
   // is otherwise well-formed fails with UnservedField and the path of the first.
   const FieldSet* unserved = nullptr;

@@ -26,6 +26,7 @@
 #include "server/idle_trimmer.h"
 #include "server/info_rpc.h"
 #include "server/logging.h"
+#include "server/merge_rpc.h"
 #include "server/metrics.h"
 #include "server/unserved_rpc.h"
 #include "server/warm_up.h"
@@ -48,7 +49,7 @@ BufferPool* SharedPool() {
   return pool;
 }
 
-Executor::Options ExecutorOptions(const ServerOptions& options, const AttendScope& scope) {
+Executor::Options ExecutorOptions(const ServerOptions& options, const TensorScope& scope) {
   Executor::Options result;
   result.bytes_elsewhere = [unsent = scope.unsent_bytes] { return unsent->load(); };
   result.workers = options.workers;
@@ -80,7 +81,9 @@ v1::GetInfoResponse StaticInfo(const ServerOptions& options, const BuildInfo& bu
   limits->set_max_queue_requests(options.max_queue_requests);
   limits->set_max_queue_bytes(options.max_queue_bytes);
   limits->set_max_queue_seconds(options.max_queue_seconds);
-  info.add_data_types(v1::DATA_TYPE_FLOAT32);
+  for (const auto dtype : {v1::DATA_TYPE_FLOAT32, v1::DATA_TYPE_FLOAT16, v1::DATA_TYPE_BFLOAT16}) {
+    info.add_data_types(dtype);
+  }
   return info;
 }
 
@@ -133,7 +136,7 @@ class ServerImpl final : public Server {
   const EngineKind engine_;
   const BuildInfo build_;
   BufferPool* const pool_ = SharedPool();
-  AttendScope attend_scope_;
+  TensorScope tensor_scope_;
   Executor executor_;
   Metrics metrics_;
   CallCounter calls_;
@@ -161,16 +164,16 @@ ServerImpl::ServerImpl(const ServerOptions& options)
     : options_(options),
       engine_(ParseEngine(options.attention_engine).value()),
       build_(BuildInfoOf(engine_)),
-      executor_(ExecutorOptions(options, attend_scope_), Clock::Real()),
+      executor_(ExecutorOptions(options, tensor_scope_), Clock::Real()),
       metrics_(build_, &executor_, pool_) {
-  attend_scope_.call = call_scope_;
-  attend_scope_.rpcs = &attention_rpcs_;
-  attend_scope_.executor = &executor_;
-  attend_scope_.pool = pool_;
-  attend_scope_.engine = engine_;
-  attend_scope_.numerics_id = build_.numerics_id;
-  attend_scope_.limits = {options.max_head_dim, options.max_response_bytes - kResponseOverhead};
-  attend_scope_.slow_request = options.slow_request;
+  tensor_scope_.call = call_scope_;
+  tensor_scope_.rpcs = &attention_rpcs_;
+  tensor_scope_.executor = &executor_;
+  tensor_scope_.pool = pool_;
+  tensor_scope_.engine = engine_;
+  tensor_scope_.numerics_id = build_.numerics_id;
+  tensor_scope_.limits = {options.max_head_dim, options.max_response_bytes - kResponseOverhead};
+  tensor_scope_.slow_request = options.slow_request;
   info_scope_.call = call_scope_;
   info_scope_.rpcs = &info_rpcs_;
   info_scope_.executor = &executor_;
@@ -254,8 +257,9 @@ absl::Status ServerImpl::Listen() {
 
 void ServerImpl::PostCalls() {
   for (const auto& queue : queues_->queues()) {
-    for (int i = 0; i < kAttendCallsWaiting; ++i) PostAttend(attend_scope_, queue.get());
+    for (int i = 0; i < kAttendCallsWaiting; ++i) PostAttend(tensor_scope_, queue.get());
     for (int i = 0; i < kOtherCallsWaiting; ++i) {
+      PostMerge(tensor_scope_, queue.get());
       PostGetInfo(info_scope_, queue.get());
       PostHealthCheck(health_scope_, queue.get());
       PostHealthWatch(health_scope_, queue.get());

@@ -48,7 +48,7 @@ absl::Status RunOnce(Executor* executor, BufferPool* pool, EngineKind engine, in
   request.owner = elements;
   absl::StatusOr<AttentionPlan> plan = PlanAttention(request, AttentionLimits());
   if (!plan.ok()) return plan.status();
-  JobSpec spec = AttentionJobSpec(*plan);
+  JobSpec spec = AttentionJobSpec(*plan, engine);
   if (!measured) spec.flops = 0;
   const auto outcome = std::make_shared<Outcome>();
   const auto done = [outcome](const absl::StatusOr<AttentionResult>& result, const JobTimings& /*timings*/) {

@@ -2,9 +2,13 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 #include <memory>
+#include <optional>
+#include <string_view>
 #include <utility>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "client/npy.h"
@@ -14,105 +18,161 @@ namespace attnd::attnctl {
 namespace {
 
 constexpr char kCatSat[] = "cat-sat";
+constexpr std::array kMainTensors = {"query", "key", "value"};
 
 absl::Status WithPrefix(const std::string& prefix, const absl::Status& status) {
   return {status.code(), absl::StrCat(prefix, std::string(status.message()))};
 }
 
-std::string FlagName(std::string name) {
-  std::replace(name.begin(), name.end(), '_', '-');
-  return "--" + name;
+bool IsFile(const OptionRule& rule, const std::string& value) { return rule.TakesTensor() && value.ends_with(".npy"); }
+
+// The flags that are text, `causal` expanded.
+absl::StatusOr<OptionTexts> TextsOf(const FlagValues& flags) {
+  OptionTexts texts;
+  for (const auto& [name, values] : flags) {
+    const OptionRule& rule = *FindOptionRule(name);
+    if (values.empty() || IsFile(rule, values.front())) continue;
+    if (!rule.TakesText()) {
+      return absl::InvalidArgumentError(absl::StrCat(FlagName(name), ": '", values.front(), "' is no .npy file"));
+    }
+    texts[name] = values.front();
+  }
+  if (auto status = ExpandCausal(&texts); !status.ok()) return WithPrefix("--causal: ", status);
+  return texts;
 }
 
-absl::Status ApplyFlags(const OptionTexts& flags, Case* result) {
-  for (const auto& [name, text] : flags) {
-    const absl::Status status = FindOptionRule(name)->apply(text, &result->request, &result->call);
+absl::Status ApplyTexts(const OptionTexts& texts, Case* result) {
+  for (const auto& [name, text] : texts) {
+    const absl::Status status = ApplyText(*FindOptionRule(name), text, result);
     if (!status.ok()) return WithPrefix(FlagName(name) + ": ", status);
   }
   return absl::OkStatus();
 }
 
-// The options of a file that no flag overrules.
-absl::Status ApplyMetadata(const Safetensors& file, const std::string& path, const OptionTexts& flags, Case* result) {
-  for (const auto& [name, text] : file.metadata()) {
-    if (flags.contains(name)) continue;
-    const OptionRule* rule = FindOptionRule(name);
-    if (rule == nullptr) {
-      for (const absl::Status& status : {CheckNotMissed(name), CheckNoSlip(name)}) {
-        if (!status.ok()) return WithPrefix(path + ": metadata ", status);
-      }
-      continue;
+absl::Status ApplyFiles(const FlagValues& flags, Case* result) {
+  for (const auto& [name, values] : flags) {
+    const OptionRule& rule = *FindOptionRule(name);
+    for (const std::string& path : values) {
+      if (!IsFile(rule, path)) continue;
+      auto array = ReadNpy(path);
+      if (!array.ok()) return array.status();
+      result->owners.push_back(std::move(array->owner));
+      const absl::Status status = ApplyTensor(rule, {path, array->dtype, array->shape, array->bytes}, result);
+      if (!status.ok()) return WithPrefix(path + ": ", status);
     }
-    const absl::Status status = rule->apply(text, &result->request, &result->call);
-    if (!status.ok()) return WithPrefix(absl::StrCat(path, ": metadata '", name, "': "), status);
   }
   return absl::OkStatus();
 }
 
-absl::StatusOr<TensorView> ToTensor(StoredType dtype, const std::vector<int64_t>& shape,
-                                    std::span<const std::byte> bytes, const std::string& where) {
-  TensorView tensor{DataType::kFloat32, shape, Fragments(bytes)};
-  switch (dtype) {
-    case StoredType::kF32:
-      return tensor;
-    case StoredType::kF16:
-      tensor.dtype = DataType::kFloat16;
-      return tensor;
-    case StoredType::kBf16:
-      tensor.dtype = DataType::kBfloat16;
-      return tensor;
-    default:
-      return absl::InvalidArgumentError(
-          absl::StrCat(where, ": ", StoredTypeName(dtype), " elements; save it as float32 (array.astype('float32'))"));
+// Whether the flags say it, so that what the file says does not count. Where positions start
+// is one thing, however many options say it.
+bool Overruled(const std::string& name, const FlagValues& flags, const OptionTexts& texts) {
+  if (flags.contains(name)) return true;
+  return texts.contains("alignment") && (name == "alignment" || name == "q_offset" || name == "k_offset");
+}
+
+// The options among the metadata, `causal` expanded unless a flag overrules it.
+absl::StatusOr<OptionTexts> OptionsAmong(const Safetensors& file, const FlagValues& flags) {
+  OptionTexts options;
+  for (const auto& [name, text] : file.metadata()) {
+    const OptionRule* rule = FindOptionRule(name);
+    if (rule != nullptr && rule->TakesText()) {
+      if (!flags.contains(name)) options[name] = text;
+      if (file.Find(name) == nullptr) continue;
+      return absl::InvalidArgumentError(absl::StrCat("'", name, "': there is a tensor of this name too"));
+    }
+    if (rule != nullptr) return absl::InvalidArgumentError(absl::StrCat("'", name, "': it must be a tensor"));
+    for (const absl::Status& status : {CheckNotMissed(name), CheckNoSlip(name, /*is_tensor=*/false)}) {
+      if (!status.ok()) return status;
+    }
   }
+  if (auto status = ExpandCausal(&options); !status.ok()) return WithPrefix("'causal': ", status);
+  return options;
 }
 
-// The three tensors of a request with the names they have in files.
-std::array<std::pair<const char*, TensorView*>, 3> NamedTensors(AttentionRequest* request) {
-  return {{{"query", &request->query}, {"key", &request->key}, {"value", &request->value}}};
+// A tensor of a file as an option. `index` orders those that repeat: NAME comes before
+// NAME.0.
+struct NamedTensor {
+  const OptionRule* rule = nullptr;
+  int64_t index = -1;
+  const StoredTensor* tensor = nullptr;
+};
+
+// Of NAME.X where X is no number.
+constexpr int64_t kNoIndex = std::numeric_limits<int64_t>::max();
+
+std::optional<NamedTensor> OptionOf(const StoredTensor& tensor) {
+  const std::string_view name = tensor.name;
+  if (const OptionRule* rule = FindOptionRule(name); rule != nullptr) return NamedTensor{rule, -1, &tensor};
+  const size_t dot = name.find('.');
+  if (dot == std::string_view::npos) return std::nullopt;
+  const OptionRule* rule = FindOptionRule(name.substr(0, dot));
+  if (rule == nullptr || !rule->repeats) return std::nullopt;
+  const std::string digits(name.substr(dot + 1));
+  int64_t index = 0;
+  if (!absl::SimpleAtoi(digits, &index) || digits != absl::StrCat(index)) index = kNoIndex;
+  return NamedTensor{rule, index, &tensor};
 }
 
-absl::StatusOr<Case> LoadSafetensors(const CaseSource& source) {
-  const std::string& path = source.input;
+absl::StatusOr<std::vector<NamedTensor>> TensorsAmong(const Safetensors& file) {
+  std::vector<NamedTensor> options;
+  for (const StoredTensor& tensor : file.tensors()) {
+    const auto option = OptionOf(tensor);
+    if (option.has_value() && option->index == kNoIndex) {
+      const std::string name = option->rule->name;
+      return absl::InvalidArgumentError(
+          absl::StrCat("'", tensor.name, "': several are '", name, ".0', '", name, ".1' and so on"));
+    }
+    if (option.has_value() && option->rule->TakesTensor()) {
+      options.push_back(*option);
+      continue;
+    }
+    if (option.has_value()) {
+      return absl::InvalidArgumentError(absl::StrCat("'", tensor.name, "': it must be metadata, as text"));
+    }
+    for (const absl::Status& status : {CheckNotMissed(tensor.name), CheckNoSlip(tensor.name, /*is_tensor=*/true)}) {
+      if (!status.ok()) return status;
+    }
+  }
+  std::stable_sort(options.begin(), options.end(),
+                   [](const NamedTensor& a, const NamedTensor& b) { return a.index < b.index; });
+  return options;
+}
+
+absl::Status CheckComplete(const Safetensors& file, const std::string& path) {
+  for (const char* name : kMainTensors) {
+    if (file.Find(name) != nullptr) continue;
+    std::vector<std::string> names;
+    for (const StoredTensor& tensor : file.tensors()) names.push_back(tensor.name);
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": no tensor '", name, "'; it has: ", absl::StrJoin(names, ", ")));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Case> LoadSafetensors(const std::string& path, const FlagValues& flags, const OptionTexts& texts) {
   const auto file = Safetensors::Read(path);
   if (!file.ok()) return file.status();
-
+  if (auto status = CheckComplete(*file, path); !status.ok()) return status;
   Case result;
-  std::vector<std::string> names;
-  for (const StoredTensor& tensor : file->tensors()) {
-    names.push_back(tensor.name);
-    const absl::Status status = CheckNotMissed(tensor.name);
-    if (!status.ok()) return WithPrefix(path + ": tensor ", status);
-  }
-  for (const auto& [name, tensor] : NamedTensors(&result.request)) {
-    const StoredTensor* stored = file->Find(name);
-    if (stored == nullptr) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(path, ": no tensor '", name, "'; it has: ", absl::StrJoin(names, ", ")));
-    }
-    auto view = ToTensor(stored->dtype, stored->shape, stored->bytes, absl::StrCat(path, ": tensor '", name, "'"));
-    if (!view.ok()) return view.status();
-    *tensor = *std::move(view);
-  }
-  result.request.owner = file->owner();
-  if (auto status = ApplyMetadata(*file, path, source.flags, &result); !status.ok()) return status;
-  return result;
-}
+  result.owners.push_back(file->owner());
 
-absl::StatusOr<Case> LoadNpyFiles(const CaseSource& source) {
-  Case result;
-  auto owners = std::make_shared<std::vector<std::shared_ptr<const void>>>();
-  const std::array<std::string, 3> paths = {source.query, source.key, source.value};
-  const auto tensors = NamedTensors(&result.request);
-  for (size_t i = 0; i < paths.size(); ++i) {
-    auto array = ReadNpy(paths.at(i));
-    if (!array.ok()) return array.status();
-    auto view = ToTensor(array->dtype, array->shape, array->bytes, paths.at(i));
-    if (!view.ok()) return view.status();
-    *tensors.at(i).second = *std::move(view);
-    owners->push_back(std::move(array->owner));
+  const auto tensors = TensorsAmong(*file);
+  if (!tensors.ok()) return WithPrefix(path + ": tensor ", tensors.status());
+  for (const NamedTensor& option : *tensors) {
+    if (Overruled(option.rule->name, flags, texts)) continue;
+    const std::string where = absl::StrCat(path, ": tensor '", option.tensor->name, "'");
+    StoredTensor tensor = *option.tensor;
+    tensor.name = where;
+    if (auto status = ApplyTensor(*option.rule, tensor, &result); !status.ok()) return WithPrefix(where + ": ", status);
   }
-  result.request.owner = std::move(owners);
+  const auto options = OptionsAmong(*file, flags);
+  if (!options.ok()) return WithPrefix(path + ": metadata ", options.status());
+  for (const auto& [name, text] : *options) {
+    if (Overruled(name, flags, texts)) continue;
+    const absl::Status status = ApplyText(*FindOptionRule(name), text, &result);
+    if (!status.ok()) return WithPrefix(absl::StrCat(path, ": metadata '", name, "': "), status);
+  }
   return result;
 }
 
@@ -122,43 +182,68 @@ Case CatSat() {
   Case result;
   result.title = "Self-attention of \"The cat sat\": query = key = value";
   result.tokens = {"The", "cat", "sat"};
-  for (const auto& [name, tensor] : NamedTensors(&result.request)) {
+  AttentionRequest& request = result.request;
+  for (TensorView* tensor : {&request.query, &request.key, &request.value}) {
     *tensor = {DataType::kFloat32, {3, 3}, Fragments(std::as_bytes(std::span(kTokens)))};
   }
-  result.request.options.scale = 1;
-  result.request.outputs.weights = true;
+  request.options.scale = 1;
+  request.outputs.weights.emplace();
   return result;
 }
 
-absl::StatusOr<Case> LoadTensors(const CaseSource& source) {
-  if (!source.example.empty()) return CatSat();
-  return source.input.empty() ? LoadNpyFiles(source) : LoadSafetensors(source);
-}
-
-}  // namespace
-
-absl::Status CheckUsage(const CaseSource& source) {
-  const bool some_npy = !source.query.empty() || !source.key.empty() || !source.value.empty();
-  const bool all_npy = !source.query.empty() && !source.key.empty() && !source.value.empty();
+absl::Status CheckSource(const CaseSource& source) {
+  const auto given =
+      std::count_if(kMainTensors.begin(), kMainTensors.end(), [&](const char* n) { return source.flags.contains(n); });
   if (static_cast<int>(!source.input.empty()) + static_cast<int>(!source.example.empty()) +
-          static_cast<int>(some_npy) !=
+          static_cast<int>(given > 0) !=
       1) {
     return absl::InvalidArgumentError(
         "give one of --input FILE, --example NAME, or --query FILE --key FILE --value FILE");
   }
-  if (some_npy && !all_npy) return absl::InvalidArgumentError("--query, --key and --value go together");
-  if (!source.example.empty() && source.example != kCatSat) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--example: '", source.example, "' is not known; there is ", kCatSat));
+  if (given == 1 || given == 2) return absl::InvalidArgumentError("--query, --key and --value go together");
+  if (source.example.empty() || source.example == kCatSat) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("--example: '", source.example, "' is not known; there is ", kCatSat));
+}
+
+// Stands for what a file will bring.
+void ApplyPlaceholders(const FlagValues& flags, Case* result) {
+  for (const auto& [name, values] : flags) {
+    const OptionRule& rule = *FindOptionRule(name);
+    if (values.empty() || !IsFile(rule, values.front())) continue;
+    if (rule.integers != nullptr) rule.integers(result)->assign(1, 0);
+    if (name == "mask") result->pending.masks.assign(values.size(), {name, StoredType::kBool, {}, {}});
   }
-  Case scratch;
-  return ApplyFlags(source.flags, &scratch);
+}
+
+}  // namespace
+
+absl::StatusOr<AttentionOutputs> CheckUsage(const CaseSource& source) {
+  if (auto status = CheckSource(source); !status.ok()) return status;
+  const auto texts = TextsOf(source.flags);
+  if (!texts.ok()) return texts.status();
+  Case scratch = source.example.empty() ? Case() : CatSat();
+  if (auto status = ApplyTexts(*texts, &scratch); !status.ok()) return status;
+  // A file may have what the flags lack.
+  if (!source.input.empty()) return scratch.request.outputs;
+  ApplyPlaceholders(source.flags, &scratch);
+  if (auto status = FinishCase(FlagName, &scratch); !status.ok()) return status;
+  return scratch.request.outputs;
 }
 
 absl::StatusOr<Case> LoadCase(const CaseSource& source) {
-  auto result = LoadTensors(source);
+  const auto texts = TextsOf(source.flags);
+  if (!texts.ok()) return texts.status();
+  absl::StatusOr<Case> result = source.example.empty() ? Case() : CatSat();
+  if (!source.input.empty()) result = LoadSafetensors(source.input, source.flags, *texts);
   if (!result.ok()) return result;
-  if (auto status = ApplyFlags(source.flags, &*result); !status.ok()) return status;
+  for (auto status : {ApplyTexts(*texts, &*result), ApplyFiles(source.flags, &*result)}) {
+    if (!status.ok()) return status;
+  }
+  const auto where = [&source](const std::string& name) {
+    if (source.input.empty() || source.flags.contains(name)) return FlagName(name);
+    return absl::StrCat(source.input, ": metadata '", name, "'");
+  };
+  if (auto status = FinishCase(where, &*result); !status.ok()) return status;
   return result;
 }
 

@@ -2,183 +2,280 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
-#include <cstdint>
 #include <limits>
-#include <optional>
-#include <string_view>
-#include <vector>
+#include <utility>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "client/attnctl/option_values.h"
 
 namespace attnd::attnctl {
 namespace {
 
-absl::Status Unfit(const std::string& text, const std::string& allowed) {
-  return absl::InvalidArgumentError(absl::StrCat("'", text, "' is not ", allowed));
+constexpr char kTensors[] = "Tensors";
+constexpr char kVisibility[] = "Visibility: a query sees the keys that every rule given allows";
+constexpr char kPositions[] = "Positions: what causal, windows, ALiBi and RoPE go by";
+constexpr char kScores[] = "Scores";
+constexpr char kOutputs[] = "Outputs";
+constexpr char kCall[] = "Call";
+
+Window& WindowOf(Case* result) {
+  auto& window = result->request.options.window;
+  return window.has_value() ? *window : window.emplace();
 }
 
-std::optional<int64_t> ToInteger(const std::string& text) {
-  int64_t number = 0;
-  if (!absl::SimpleAtoi(text, &number)) return std::nullopt;
-  return number;
+Rope& RopeOf(Case* result) {
+  auto& rope = result->request.options.rope;
+  return rope.has_value() ? *rope : rope.emplace();
 }
 
-absl::Status ApplyLayout(const std::string& text, AttentionRequest* request, CallOptions* /*call*/) {
-  if (text != "heads_first" && text != "tokens_first") return Unfit(text, "heads_first or tokens_first");
-  request->layout = text == "heads_first" ? Layout::kHeadsFirst : Layout::kTokensFirst;
+absl::Status ReadSmallCount(const std::string& text, std::optional<int64_t>* count) {
+  if (auto status = ReadCount(text, 1, count); !status.ok()) return status;
+  if (**count <= std::numeric_limits<int32_t>::max()) return absl::OkStatus();
+  return Unfit(text, "an integer below 2^31");
+}
+
+absl::Status ReadTensor(const StoredTensor& tensor, TensorView* view) {
+  auto numbers = ToNumbers(tensor);
+  if (!numbers.ok()) return numbers.status();
+  *view = *std::move(numbers);
   return absl::OkStatus();
 }
 
-absl::Status ApplyHeadCount(const std::string& text, std::optional<int64_t>* count) {
-  *count = ToInteger(text);
-  if (!count->has_value() || **count < 1 || **count > std::numeric_limits<int32_t>::max()) {
-    return Unfit(text, "a number of heads >= 1");
+absl::Status ReadLayout(const std::string& text, Case* result) {
+  constexpr Choice<Layout> kChoices[] = {
+      {"heads_first", Layout::kHeadsFirst}, {"tokens_first", Layout::kTokensFirst}, {"packed", Layout::kPacked}};
+  return ReadChoice(text, kChoices, &result->request.layout);
+}
+
+// What is left of `causal` after ExpandCausal; without a value it means true.
+absl::Status ReadCausal(const std::string& text, Case* result) {
+  constexpr Choice<bool> kChoices[] = {{"true", true}, {"false", false}};
+  return ReadChoice(text.empty() ? "true" : text, kChoices, &result->request.options.causal);
+}
+
+absl::Status ReadAlignment(const std::string& text, Case* result) {
+  constexpr Choice<Alignment> kChoices[] = {
+      {"top_left", Alignment::kTopLeft}, {"bottom_right", Alignment::kBottomRight}, {"offset", Alignment::kOffset}};
+  return ReadChoice(text, kChoices, &result->request.options.alignment);
+}
+
+absl::Status ReadPolarities(const std::string& text, Case* result) {
+  constexpr Choice<Polarity> kChoices[] = {{"keep", Polarity::kKeep}, {"drop", Polarity::kDrop}};
+  result->pending.mask_polarity.clear();
+  for (const std::string& word : std::vector<std::string>(absl::StrSplit(text, ','))) {
+    auto status = ReadChoice(word, kChoices, &result->pending.mask_polarity.emplace_back());
+    if (!status.ok()) return status;
   }
   return absl::OkStatus();
 }
 
-absl::Status ApplyHeads(const std::string& text, AttentionRequest* request, CallOptions* /*call*/) {
-  return ApplyHeadCount(text, &request->heads);
+absl::Status ReadRopeStyle(const std::string& text, Case* result) {
+  constexpr Choice<RopeStyle> kChoices[] = {{"half", RopeStyle::kHalf}, {"interleaved", RopeStyle::kInterleaved}};
+  return ReadChoice(text, kChoices, &RopeOf(result).style);
 }
 
-absl::Status ApplyKvHeads(const std::string& text, AttentionRequest* request, CallOptions* /*call*/) {
-  return ApplyHeadCount(text, &request->kv_heads);
-}
-
-absl::Status ApplyCausal(const std::string& text, AttentionRequest* request, CallOptions* /*call*/) {
-  AttentionOptions& options = request->options;
-  options.causal = text != "false";
-  options.alignment = Alignment::kUnset;
-  options.q_offset.clear();
-  if (text == "false" || text == "true" || text.empty()) return absl::OkStatus();
-  if (text == "top_left" || text == "bottom_right") {
-    options.alignment = text == "top_left" ? Alignment::kTopLeft : Alignment::kBottomRight;
-    return absl::OkStatus();
-  }
-  options.alignment = Alignment::kOffset;
-  for (const std::string& part : std::vector<std::string>(absl::StrSplit(text, ','))) {
-    const auto offset = ToInteger(part);
-    if (!offset.has_value()) {
-      return Unfit(text,
-                   "top_left, bottom_right, true, false or the first query's position (one, or one per batch entry)");
-    }
-    options.q_offset.push_back(*offset);
-  }
-  return absl::OkStatus();
-}
-
-absl::Status ApplyScale(const std::string& text, AttentionRequest* request, CallOptions* /*call*/) {
-  float scale = 0;
-  if (!absl::SimpleAtof(text, &scale) || !std::isfinite(scale)) return Unfit(text, "a finite number");
-  request->options.scale = scale;
-  return absl::OkStatus();
-}
-
-absl::Status ApplyOutputs(const std::string& text, AttentionRequest* request, CallOptions* /*call*/) {
-  request->outputs = {};
+absl::Status ReadOutputs(const std::string& text, Case* result) {
+  AttentionOutputs& outputs = result->request.outputs;
+  outputs.lse = false;
+  outputs.weights.reset();
+  outputs.scores.reset();
   for (const std::string& name : std::vector<std::string>(absl::StrSplit(text, ',', absl::SkipEmpty()))) {
-    if (name != "lse" && name != "weights") return Unfit(name, "lse or weights");
-    (name == "lse" ? request->outputs.lse : request->outputs.weights) = true;
+    if (name == "lse") {
+      outputs.lse = true;
+    } else if (name == "weights") {
+      outputs.weights.emplace();
+    } else if (name == "scores") {
+      outputs.scores = ScoreStage::kUnset;
+    } else {
+      return Unfit(name, "lse, weights or scores");
+    }
   }
   return absl::OkStatus();
 }
 
-absl::Status ApplyPriority(const std::string& text, AttentionRequest* /*request*/, CallOptions* call) {
-  if (!absl::SimpleAtoi(text, &call->priority)) return Unfit(text, "a 32-bit integer");
-  return absl::OkStatus();
+absl::Status ReadWeightsHeads(const std::string& text, Case* result) {
+  constexpr Choice<bool> kChoices[] = {{"each", false}, {"mean", true}};
+  return ReadChoice(text, kChoices, &result->pending.mean_weights.emplace());
 }
 
-absl::Status ApplyTenant(const std::string& text, AttentionRequest* /*request*/, CallOptions* call) {
-  call->tenant = text;
-  return absl::OkStatus();
+absl::Status ReadScoreStage(const std::string& text, Case* result) {
+  constexpr Choice<ScoreStage> kChoices[] = {{"unscaled", ScoreStage::kUnscaled},
+                                             {"scaled", ScoreStage::kScaled},
+                                             {"capped", ScoreStage::kCapped},
+                                             {"biased", ScoreStage::kBiased}};
+  return ReadChoice(text, kChoices, &result->pending.score_stage);
+}
+
+absl::Status ReadOutputDtype(const std::string& text, Case* result) {
+  constexpr Choice<DataType> kChoices[] = {
+      {"float32", DataType::kFloat32}, {"float16", DataType::kFloat16}, {"bfloat16", DataType::kBfloat16}};
+  return ReadChoice(text, kChoices, &result->request.outputs.dtype.emplace());
+}
+
+absl::Status ReadPriority(const std::string& text, Case* result) {
+  return absl::SimpleAtoi(text, &result->call.priority) ? absl::OkStatus() : Unfit(text, "a 32-bit integer");
+}
+
+constexpr OptionRule TextRule(const char* name, const char* group, const char* value, const char* help,
+                              absl::Status (*text)(const std::string&, Case*)) {
+  return {name, group, value, help, text};
+}
+
+constexpr OptionRule IntegersRule(const char* name, const char* group, const char* help,
+                                  std::vector<int64_t>* (*integers)(Case*)) {
+  OptionRule rule = {name, group, "LIST", help};
+  rule.integers = integers;
+  return rule;
+}
+
+constexpr OptionRule NumbersRule(const char* name, const char* group, const char* help,
+                                 std::optional<TensorView>* (*numbers)(Case*)) {
+  OptionRule rule = {name, group, "LIST", help};
+  rule.numbers = numbers;
+  return rule;
+}
+
+constexpr OptionRule TensorRule(const char* name, const char* group, const char* help,
+                                absl::Status (*tensor)(const StoredTensor&, Case*), bool repeats) {
+  OptionRule rule = {name, group, "FILE.npy", help};
+  rule.tensor = tensor;
+  rule.repeats = repeats;
+  return rule;
 }
 
 constexpr std::array kRules = {
-    OptionRule{"layout", "LAYOUT",
-               "heads_first (default): [batch, heads, len, dim] or [len, dim]; tokens_first:\n"
-               "[batch, len, heads, dim] or, with --heads and --kv-heads, [batch, len, heads*dim]",
-               ApplyLayout},
-    OptionRule{"heads", "N", "query heads", ApplyHeads},
-    OptionRule{"kv_heads", "N", "key and value heads", ApplyKvHeads},
-    OptionRule{"causal", "[ALIGN]",
-               "no query sees a later key; where query and key lengths differ, say which\n"
-               "positions line up: top_left, bottom_right, or the first query's position\n"
-               "(--causal=-2 if negative)",
-               ApplyCausal},
-    OptionRule{"scale", "X", "factor on query * key^T (default 1 / sqrt(head_dim))", ApplyScale},
-    OptionRule{"outputs", "LIST", "what to return beside the output: lse, weights", ApplyOutputs},
-    OptionRule{"priority", "N", "higher is served first (default 0)", ApplyPriority},
-    OptionRule{"tenant", "NAME", "whom the work is for", ApplyTenant},
+    TensorRule(
+        "query", kTensors, "instead of --input, together with --key and --value",
+        [](const StoredTensor& t, Case* c) { return ReadTensor(t, &c->request.query); }, /*repeats=*/false),
+    TensorRule(
+        "key", kTensors, "likewise", [](const StoredTensor& t, Case* c) { return ReadTensor(t, &c->request.key); },
+        /*repeats=*/false),
+    TensorRule(
+        "value", kTensors, "likewise", [](const StoredTensor& t, Case* c) { return ReadTensor(t, &c->request.value); },
+        /*repeats=*/false),
+    TextRule("layout", kTensors, "LAYOUT",
+             "heads_first (default): [batch, heads, len, dim] or [len, dim];\n"
+             "tokens_first: [batch, len, heads, dim] or [batch, len, heads*dim];\n"
+             "packed: [total_len, heads, dim] with --q-lengths and --kv-lengths",
+             ReadLayout),
+    TextRule("heads", kTensors, "N", "query heads, needed for [batch, len, heads*dim]",
+             [](const std::string& t, Case* c) { return ReadSmallCount(t, &c->request.heads); }),
+    TextRule("kv_heads", kTensors, "N", "key and value heads, likewise",
+             [](const std::string& t, Case* c) { return ReadSmallCount(t, &c->request.kv_heads); }),
+    TextRule("causal", kVisibility, "[PLACE]",
+             "no key after the query; PLACE says what lines up where lengths differ:\n"
+             "top_left, bottom_right, or the first query's position; it is short for\n"
+             "--alignment and --q-offset (--causal=-2 if negative)",
+             ReadCausal),
+    TextRule("window_left", kVisibility, "N", "at most N keys before the query",
+             [](const std::string& t, Case* c) { return ReadCount(t, 0, &WindowOf(c).left); }),
+    TextRule("window_right", kVisibility, "N", "at most N keys after it",
+             [](const std::string& t, Case* c) { return ReadCount(t, 0, &WindowOf(c).right); }),
+    IntegersRule("prefix_lengths", kVisibility, "keys at the start that --causal does not hide",
+                 [](Case* c) { return &c->request.options.prefix_lengths; }),
+    IntegersRule("q_lengths", kVisibility, "queries used; the other rows return 0",
+                 [](Case* c) { return &c->request.options.q_lengths; }),
+    IntegersRule("kv_lengths", kVisibility, "keys used", [](Case* c) { return &c->request.options.kv_lengths; }),
+    IntegersRule("kv_starts", kVisibility, "first key used (padding on the left)",
+                 [](Case* c) { return &c->request.options.kv_starts; }),
+    TensorRule(
+        "mask", kVisibility, "boolean, broadcast over [batch, heads, q_len, kv_len]; repeatable",
+        [](const StoredTensor& t, Case* c) {
+          c->pending.masks.push_back(t);
+          return absl::OkStatus();
+        },
+        /*repeats=*/true),
+    TextRule("mask_polarity", kVisibility, "WORD",
+             "what true means: keep (the key takes part) or drop (it is ignored); one\n"
+             "word, or one per mask",
+             ReadPolarities),
+    TextRule("mask_bits", kVisibility, "N",
+             "masks of uint8 hold a bit per key, N keys per row, as made by\n"
+             "np.packbits(mask, axis=-1, bitorder='little')",
+             [](const std::string& t, Case* c) { return ReadCount(t, 1, &c->pending.mask_bits); }),
+    IntegersRule("query_ids", kVisibility, "document of each query; only keys of the same one are seen",
+                 [](Case* c) { return &c->pending.query_ids; }),
+    IntegersRule("key_ids", kVisibility, "document of each key (default: the queries')",
+                 [](Case* c) { return &c->pending.key_ids; }),
+    TextRule("alignment", kPositions, "PLACE",
+             "top_left (query 0 at key 0), bottom_right (last query at last key) or\n"
+             "offset (as the next two say); needed where the lengths differ",
+             ReadAlignment),
+    IntegersRule("q_offset", kPositions, "position of query 0 (default 0)",
+                 [](Case* c) { return &c->request.options.q_offset; }),
+    IntegersRule("k_offset", kPositions, "position of key 0 (default 0)",
+                 [](Case* c) { return &c->request.options.k_offset; }),
+    TextRule("rope_style", kPositions, "STYLE",
+             "rotate query and key, with pairs of elements by half: (i, i + dim/2), or\n"
+             "interleaved: (2i, 2i + 1)",
+             ReadRopeStyle),
+    TextRule("rope_rotary_dim", kPositions, "N", "elements of a head that are rotated (default all)",
+             [](const std::string& t, Case* c) { return ReadSmallCount(t, &RopeOf(c).rotary_dim); }),
+    TextRule("rope_theta", kPositions, "X", "base of the frequencies (default 10000)",
+             [](const std::string& t, Case* c) { return ReadNumber(t, &RopeOf(c).theta); }),
+    TextRule("rope_scaling_factor", kPositions, "X", "positions are divided by it (default 1)",
+             [](const std::string& t, Case* c) { return ReadNumber(t, &RopeOf(c).scaling_factor); }),
+    IntegersRule("query_positions", kPositions, "of each query, for RoPE, instead of --alignment's",
+                 [](Case* c) { return &RopeOf(c).query_positions; }),
+    IntegersRule("key_positions", kPositions, "of each key, likewise",
+                 [](Case* c) { return &RopeOf(c).key_positions; }),
+    TextRule("scale", kScores, "X", "factor on query * key^T (default 1 / sqrt(head_dim))",
+             [](const std::string& t, Case* c) { return ReadNumber(t, &c->request.options.scale); }),
+    TextRule("softcap", kScores, "X", "scores become X * tanh(scores / X)",
+             [](const std::string& t, Case* c) { return ReadNumber(t, &c->request.options.softcap); }),
+    TensorRule(
+        "bias", kScores, "added to the scores, broadcast as a mask is; repeatable",
+        [](const StoredTensor& t, Case* c) { return ReadTensor(t, &c->request.options.biases.emplace_back()); },
+        /*repeats=*/true),
+    NumbersRule("alibi_slopes", kScores, "one per head: adds -slope * |distance of positions|",
+                [](Case* c) { return &c->request.options.alibi_slopes; }),
+    NumbersRule("sinks", kScores, "one per head: a logit in the softmax's denominator only",
+                [](Case* c) { return &c->request.options.sinks; }),
+    TextRule("outputs", kOutputs, "WORDS", "beside the output: lse, weights, scores, with commas between them",
+             ReadOutputs),
+    TextRule("weights_heads", kOutputs, "WORD", "each (default), or mean over the heads", ReadWeightsHeads),
+    IntegersRule("weights_rows", kOutputs, "query rows to report (default all)",
+                 [](Case* c) { return &c->pending.weights_rows; }),
+    TextRule("score_stage", kOutputs, "STAGE", "of the scores: unscaled, scaled, capped or biased", ReadScoreStage),
+    TextRule("output_dtype", kOutputs, "DTYPE",
+             "of output, weights and scores: float32, float16 or bfloat16\n(default: as the query)", ReadOutputDtype),
+    TextRule("priority", kCall, "N", "higher is served first (default 0)", ReadPriority),
+    TextRule("tenant", kCall, "NAME", "whom the work is for",
+
+             [](const std::string& t, Case* c) {
+               c->call.tenant = t;
+               return absl::OkStatus();
+             }),
 };
-
-// Names of the service's contract, and what the ONNX operator calls ours. A result computed
-// without them would be a wrong one.
-constexpr std::array<std::string_view, 34> kNotSent = {
-    "alibi_slopes",   "alignment",
-    "attn_mask",      "bias",
-    "biases",         "diagnostics",
-    "documents",      "explain",
-    "is_causal",      "k_offset",
-    "key_ids",        "kv_lengths",
-    "kv_num_heads",   "kv_starts",
-    "mask",           "masks",
-    "past_key",       "past_value",
-    "polarity",       "precision",
-    "prefix_lengths", "q_lengths",
-    "q_num_heads",    "q_offset",
-    "query_ids",      "rope",
-    "scores",         "sinks",
-    "softcap",        "top_k",
-    "window",         "window_left",
-    "window_right",   "softmax_precision",
-};
-
-// As a rule would spell it.
-std::string Plain(const std::string& name) {
-  std::string plain = absl::AsciiStrToLower(name);
-  std::replace(plain.begin(), plain.end(), '-', '_');
-  return plain;
-}
-
-// Whether at most one insertion, deletion, replacement or swap of neighbours turns `a`
-// into `b`.
-bool OneSlipApart(std::string_view a, std::string_view b) {
-  if (a.size() > b.size()) std::swap(a, b);
-  if (b.size() - a.size() > 1) return false;
-  const auto at = static_cast<size_t>(std::mismatch(a.begin(), a.end(), b.begin()).first - a.begin());
-  const auto rest_a = a.substr(at);
-  const auto rest_b = b.substr(at);
-  if (rest_a.size() < rest_b.size()) return rest_a == rest_b.substr(1);
-  if (rest_a.size() < 2) return true;
-  const bool swapped = rest_a[0] == rest_b[1] && rest_a[1] == rest_b[0] && rest_a.substr(2) == rest_b.substr(2);
-  return swapped || rest_a.substr(1) == rest_b.substr(1);
-}
 
 }  // namespace
 
 std::span<const OptionRule> OptionRules() { return kRules; }
 
-const OptionRule* FindOptionRule(const std::string& name) {
+const OptionRule* FindOptionRule(std::string_view name) {
   const auto* const rule =
       std::find_if(kRules.begin(), kRules.end(), [&](const OptionRule& r) { return name == r.name; });
   return rule == kRules.end() ? nullptr : rule;
 }
 
-absl::Status CheckNotMissed(const std::string& name) {
-  if (std::find(kNotSent.begin(), kNotSent.end(), Plain(name)) == kNotSent.end()) return absl::OkStatus();
-  return absl::UnimplementedError(absl::StrCat("'", name, "' would change the result, but attnctl does not send it"));
+absl::Status ApplyText(const OptionRule& rule, const std::string& text, Case* result) {
+  if (rule.integers != nullptr) return ReadIntegers(text, rule.integers(result));
+  if (rule.text != nullptr) return rule.text(text, result);
+  auto numbers = std::make_shared<std::vector<float>>();
+  if (auto status = ReadNumbers(text, numbers.get()); !status.ok()) return status;
+  *rule.numbers(result) = TensorView{DataType::kFloat32,
+                                     {static_cast<int64_t>(numbers->size())},
+                                     Fragments(std::as_bytes(std::span<const float>(*numbers)))};
+  result->owners.push_back(std::move(numbers));
+  return absl::OkStatus();
 }
 
-absl::Status CheckNoSlip(const std::string& name) {
-  const std::string plain = Plain(name);
-  const auto* const meant = std::find_if(kRules.begin(), kRules.end(),
-                                         [&](const OptionRule& rule) { return OneSlipApart(plain, rule.name); });
-  if (meant == kRules.end()) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("'", name, "' is no option; is '", meant->name, "' meant?"));
+absl::Status ApplyTensor(const OptionRule& rule, const StoredTensor& tensor, Case* result) {
+  if (rule.integers != nullptr) return ReadIntegers(tensor, rule.integers(result));
+  if (rule.tensor != nullptr) return rule.tensor(tensor, result);
+  return ReadTensor(tensor, &rule.numbers(result)->emplace());
 }
 
 }  // namespace attnd::attnctl

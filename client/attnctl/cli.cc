@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -57,27 +58,40 @@ std::string Describe(const absl::Status& status) {
   }
 }
 
+void AddOption(const OptionRule& rule, CLI::App* attend, FlagValues* values) {
+  const std::string flag = FlagName(rule.name);
+  const auto add = [values, name = std::string(rule.name)](const std::string& value) {
+    (*values)[name].push_back(value);
+  };
+  CLI::Option* option = nullptr;
+  if (rule.repeats) {
+    const auto add_all = [add](const std::vector<std::string>& all) { std::for_each(all.begin(), all.end(), add); };
+    option = attend->add_option_function<std::vector<std::string>>(flag, add_all, rule.help)->expected(1);
+    option->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  } else {
+    option = attend->add_option_function<std::string>(flag, add, rule.help);
+  }
+  option->type_name(rule.value)->group(rule.group);
+  if (std::string_view(rule.name) == "causal") option->expected(0, 1);
+}
+
 void AddAttend(CLI::App* app, Flags* flags) {
+  constexpr char kFiles[] = "Files";
   CLI::App* attend = app->add_subcommand("attend", "compute attention of a case and print the result");
   CaseSource& source = flags->attend.source;
-  attend->add_option("--input", source.input, "tensors query, key and value; options below as metadata")
-      ->type_name("CASE.safetensors");
-  attend->add_option("--query", source.query, "instead of --input")->type_name("FILE.npy");
-  attend->add_option("--key", source.key, "instead of --input")->type_name("FILE.npy");
-  attend->add_option("--value", source.value, "instead of --input")->type_name("FILE.npy");
-  attend->add_option("--example", source.example, "a built-in case: cat-sat")->type_name("NAME");
-  attend
-      ->add_option("--output", flags->attend.output, "write output, lse and weights to .safetensors, or output to .npy")
-      ->type_name("FILE");
-  for (const OptionRule& rule : OptionRules()) {
-    std::string name = rule.name;
-    std::replace(name.begin(), name.end(), '_', '-');
-    const std::string key = rule.name;
-    CLI::Option* option = attend->add_option_function<std::string>(
-        "--" + name, [&source, key](const std::string& text) { source.flags[key] = text; }, rule.help);
-    option->type_name(rule.value);
-    if (key == "causal") option->expected(0, 1);
-  }
+  attend->add_option("--input", source.input, "a case: tensors and options by the names below, '-' as '_'")
+      ->type_name("CASE.safetensors")
+      ->group(kFiles);
+  attend->add_option("--example", source.example, "a built-in case: cat-sat")->type_name("NAME")->group(kFiles);
+  attend->add_option("--output", flags->attend.output, "write all results (.safetensors), or the output alone (.npy)")
+      ->type_name("FILE")
+      ->group(kFiles);
+  for (const OptionRule& rule : OptionRules()) AddOption(rule, attend, &source.flags);
+  attend->footer(
+      "LIST is numbers with commas between them, or FILE.npy; one per batch entry, or one for all,\n"
+      "unless said otherwise. In a case, query, key, value, mask and bias are tensors (several masks\n"
+      "or biases: mask.0, mask.1, ...), lists are tensors or metadata, all else is metadata. Flags beat\n"
+      "the case. For --server and --timeout see attnctl --help.");
 }
 
 void AddCommands(CLI::App* app, Flags* flags) {
@@ -114,14 +128,8 @@ absl::StatusOr<std::chrono::milliseconds> ParseTime(const std::string& text) {
 }
 
 absl::Status CheckAttend(const AttendFlags& flags) {
-  if (auto status = CheckUsage(flags.source); !status.ok()) return status;
-  AttentionRequest request;
-  CallOptions call;
-  if (const auto outputs = flags.source.flags.find("outputs"); outputs != flags.source.flags.end()) {
-    absl::Status status = FindOptionRule("outputs")->apply(outputs->second, &request, &call);
-    if (!status.ok()) return status;
-  }
-  return CheckOutputPath(flags.output, request.outputs);
+  const auto outputs = CheckUsage(flags.source);
+  return outputs.ok() ? CheckOutputPath(flags.output, *outputs) : outputs.status();
 }
 
 // What a different command line would avoid. Reads the timeout.

@@ -67,7 +67,9 @@ const char* NameOf(ServingStatus status) {
 absl::Status Attend(const ClientOptions& options, const AttendFlags& flags, std::ostream& out) {
   const auto input = LoadCase(flags.source);
   if (!input.ok()) return input.status();
-  if (auto status = CheckOutputPath(flags.output, input->request.outputs); !status.ok()) return status;
+  AttentionOutputs outputs = input->request.outputs;
+  if (!outputs.dtype.has_value()) outputs.dtype = input->request.query.dtype;
+  if (auto status = CheckOutputPath(flags.output, outputs); !status.ok()) return status;
   const auto client = Client::Connect(options);
   if (!client.ok()) return client.status();
   const auto reply = (*client)->Attend(input->request, input->call);

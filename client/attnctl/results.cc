@@ -1,14 +1,20 @@
 #include "client/attnctl/results.h"
 
+#include <algorithm>
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "client/attnctl/table.h"
 #include "client/npy.h"
+#include "core/attention/simd_rows.h"
 #include "core/linear/safetensors.h"
 
 namespace attnd::attnctl {
@@ -21,8 +27,7 @@ constexpr int64_t kMaxMatrices = 16;
 
 using Labels = std::vector<std::string>;
 
-// A tensor as matrices, one per batch entry and head. Strides in elements. There is none for
-// a tensor without values, whose other extents may be of any size.
+// A tensor, or a part of one, as matrices, one per batch entry and head. Strides in elements.
 struct MatrixStack {
   int64_t batch = 1;
   int64_t heads = 1;
@@ -32,46 +37,105 @@ struct MatrixStack {
   MatrixView matrix;
 };
 
+// One for a tensor, or one per sequence in the layout PACKED. Empty if the shape is not one
+// to print, or has no values: its other extents may then be of any size.
+using Stacks = std::vector<MatrixStack>;
+
 // [batch, heads, rows, columns] in HEADS_FIRST, or [rows, columns].
-std::optional<MatrixStack> StackHeadsFirst(const codec::ReplyTensor& tensor) {
+Stacks StackHeadsFirst(const codec::ReplyTensor& tensor) {
   const auto& shape = tensor.shape;
   const float* values = tensor.values.data();
-  if (tensor.values.empty()) return std::nullopt;
-  if (shape.size() == 2) return MatrixStack{1, 1, 0, 0, {values, shape[0], shape[1], shape[1]}};
-  if (shape.size() != 4) return std::nullopt;
+  if (tensor.values.empty()) return {};
+  if (shape.size() == 2) return {{1, 1, 0, 0, {values, shape[0], shape[1], shape[1]}}};
+  if (shape.size() != 4) return {};
   const int64_t matrix = shape[2] * shape[3];
-  return MatrixStack{shape[0], shape[1], shape[1] * matrix, matrix, {values, shape[2], shape[3], shape[3]}};
+  return {{shape[0], shape[1], shape[1] * matrix, matrix, {values, shape[2], shape[3], shape[3]}}};
 }
 
 // [batch, rows, heads, columns], or [batch, rows, heads * columns] with `heads` given.
-std::optional<MatrixStack> StackTokensFirst(const codec::ReplyTensor& tensor, std::optional<int64_t> heads_option) {
+Stacks StackTokensFirst(const codec::ReplyTensor& tensor, std::optional<int64_t> heads_option) {
   const auto& shape = tensor.shape;
   const int64_t heads = shape.size() == 4 ? shape[2] : heads_option.value_or(1);
-  if ((shape.size() != 4 && shape.size() != 3) || tensor.values.empty()) return std::nullopt;
+  if ((shape.size() != 4 && shape.size() != 3) || tensor.values.empty()) return {};
   const int64_t token = shape.size() == 4 ? shape[2] * shape[3] : shape[2];
   const int64_t columns = token / heads;
-  return MatrixStack{shape[0], heads, shape[1] * token, columns, {tensor.values.data(), shape[1], columns, token}};
+  return {{shape[0], heads, shape[1] * token, columns, {tensor.values.data(), shape[1], columns, token}}};
 }
 
-// [batch, heads, q_len]: one matrix per batch entry, a row per head.
-std::optional<MatrixStack> StackLse(const codec::ReplyTensor& tensor) {
+// [total_q, heads, columns].
+Stacks StackPackedOutput(const codec::ReplyTensor& tensor, const std::vector<int64_t>& q_lengths) {
   const auto& shape = tensor.shape;
-  if (shape.size() != 3 || tensor.values.empty()) return std::nullopt;
-  return MatrixStack{shape[0], 1, shape[1] * shape[2], 0, {tensor.values.data(), shape[1], shape[2], shape[2]}};
+  if (shape.size() != 3 || tensor.values.empty() || q_lengths.size() > kMaxMatrices) return {};
+  Stacks stacks;
+  int64_t token = 0;
+  for (const int64_t rows : q_lengths) {
+    const int64_t stride = shape[1] * shape[2];
+    if (rows < 0 || rows > shape[0] - token) return {};
+    stacks.push_back({1, shape[1], 0, shape[2], {tensor.values.data() + token * stride, rows, shape[2], stride}});
+    token += rows;
+  }
+  return stacks;
 }
 
-bool IsSmall(const MatrixStack& stack) {
-  return stack.matrix.rows <= kMaxRows && stack.matrix.columns <= kMaxColumns && stack.batch <= kMaxMatrices &&
-         stack.heads <= kMaxMatrices && stack.batch * stack.heads <= kMaxMatrices;
+// Rows of each sequence among those listed, which count over all sequences; all if none is.
+std::vector<int64_t> RowsPerSequence(const std::vector<int64_t>& listed, const std::vector<int64_t>& q_lengths) {
+  if (listed.empty()) return q_lengths;
+  std::vector<int64_t> rows;
+  int64_t begin = 0;
+  for (const int64_t length : q_lengths) {
+    rows.push_back(
+        std::count_if(listed.begin(), listed.end(), [&](int64_t row) { return row >= begin && row < begin + length; }));
+    begin += length;
+  }
+  return rows;
 }
 
-std::string DescribeStack(const MatrixStack& stack, const Labels& row_labels, const Labels& column_labels) {
+// Blocks [heads, rows, kv_len], one sequence after the other.
+Stacks StackPackedPairs(const codec::ReplyTensor& tensor, int64_t heads, const std::vector<int64_t>& rows,
+                        const std::vector<int64_t>& kv_lengths) {
+  if (tensor.values.empty() || rows.size() != kv_lengths.size() || rows.size() > kMaxMatrices) return {};
+  Stacks stacks;
+  int64_t at = 0;
+  const auto size = static_cast<int64_t>(tensor.values.size());
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const auto block = Product(std::array{heads, rows[i], kv_lengths[i]});
+    if (!block.has_value() || *block > size - at) return {};
+    const MatrixView matrix = {tensor.values.data() + at, rows[i], kv_lengths[i], kv_lengths[i]};
+    stacks.push_back({1, heads, 0, rows[i] * kv_lengths[i], matrix});
+    at += *block;
+  }
+  return at == size ? stacks : Stacks();
+}
+
+// [batch, heads, q_len]: one matrix per batch entry, a row per head; [heads, total_q] in the
+// layout PACKED.
+Stacks StackLse(const codec::ReplyTensor& tensor) {
+  const auto& shape = tensor.shape;
+  if (shape.size() == 2) return StackHeadsFirst(tensor);
+  if (shape.size() != 3 || tensor.values.empty()) return {};
+  return {{shape[0], 1, shape[1] * shape[2], 0, {tensor.values.data(), shape[1], shape[2], shape[2]}}};
+}
+
+bool AreSmall(const Stacks& stacks) {
+  int64_t matrices = 0;
+  for (const MatrixStack& stack : stacks) {
+    if (stack.matrix.rows > kMaxRows || stack.matrix.columns > kMaxColumns || stack.batch > kMaxMatrices ||
+        stack.heads > kMaxMatrices) {
+      return false;
+    }
+    matrices += stack.batch * stack.heads;
+  }
+  return matrices > 0 && matrices <= kMaxMatrices;
+}
+
+std::string DescribeStack(const MatrixStack& stack, const std::string& sequence, const Labels& row_labels,
+                          const Labels& column_labels) {
   std::string text;
   for (int64_t b = 0; b < stack.batch; ++b) {
     for (int64_t h = 0; h < stack.heads; ++h) {
-      if (stack.batch > 1 || stack.heads > 1) {
+      if (stack.batch > 1 || stack.heads > 1 || !sequence.empty()) {
         const std::string head = stack.heads > 1 ? absl::StrCat(", head ", h) : "";
-        absl::StrAppend(&text, "batch ", b, head, "\n");
+        absl::StrAppend(&text, sequence.empty() ? absl::StrCat("batch ", b) : sequence, head, "\n");
       }
       MatrixView matrix = stack.matrix;
       matrix.values += b * stack.batch_stride + h * stack.head_stride;
@@ -81,19 +145,20 @@ std::string DescribeStack(const MatrixStack& stack, const Labels& row_labels, co
   return text;
 }
 
-std::string DescribeTensor(const std::string& title, const codec::ReplyTensor& tensor,
-                           const std::optional<MatrixStack>& stack, const Labels& row_labels,
-                           const Labels& column_labels) {
+std::string DescribeTensor(const std::string& title, const codec::ReplyTensor& tensor, const Stacks& stacks,
+                           const Labels& row_labels, const Labels& column_labels) {
   const std::string heading = absl::StrCat(title, " ", ShapeString(tensor.shape), "\n");
-  if (!stack.has_value() || !IsSmall(*stack)) {
-    return absl::StrCat(heading, "  ", Summarize(tensor.values), "\n");
+  if (!AreSmall(stacks)) return absl::StrCat(heading, "  ", Summarize(tensor.values), "\n");
+  std::string text = heading;
+  for (size_t i = 0; i < stacks.size(); ++i) {
+    text += DescribeStack(stacks[i], stacks.size() > 1 ? absl::StrCat("sequence ", i) : "", row_labels, column_labels);
   }
-  return heading + DescribeStack(*stack, row_labels, column_labels);
+  return text;
 }
 
 // The example's own tensor, which is query, key and value at once.
 std::string DescribeExample(const Case& input) {
-  codec::ReplyTensor tensor{input.request.query.shape, {}};
+  codec::ReplyTensor tensor{DataType::kFloat32, input.request.query.shape, {}};
   tensor.values.resize(input.request.query.bytes.size() / sizeof(float));
   input.request.query.bytes.CopyTo(std::as_writable_bytes(std::span(tensor.values)).data());
   const AttentionOptions& options = input.request.options;
@@ -102,6 +167,55 @@ std::string DescribeExample(const Case& input) {
   if (options.causal) absl::StrAppend(&text, ", causal");
   absl::StrAppend(&text, "\n\n");
   return text + DescribeTensor("query = key = value", tensor, StackHeadsFirst(tensor), input.tokens, {}) + "\n";
+}
+
+std::string DescribeOutput(const Case& input, const codec::ReplyTensor& output) {
+  const AttentionRequest& request = input.request;
+  Stacks stacks;
+  switch (request.layout) {
+    case Layout::kHeadsFirst:
+      stacks = StackHeadsFirst(output);
+      break;
+    case Layout::kTokensFirst:
+      stacks = StackTokensFirst(output, request.heads);
+      break;
+    case Layout::kPacked:
+      stacks = StackPackedOutput(output, request.options.q_lengths);
+  }
+  return DescribeTensor("output", output, stacks, input.tokens, {});
+}
+
+// Weights or scores, of the listed rows or of all.
+std::string DescribePairs(const std::string& title, const Case& input, const codec::ReplyTensor& tensor, bool mean,
+                          const std::vector<int64_t>& listed) {
+  const AttentionRequest& request = input.request;
+  const bool packed = request.layout == Layout::kPacked && request.query.shape.size() == 3;
+  const AttentionOptions& options = request.options;
+  const Stacks stacks = packed ? StackPackedPairs(tensor, mean ? 1 : request.query.shape[1],
+                                                  RowsPerSequence(listed, options.q_lengths), options.kv_lengths)
+                               : StackHeadsFirst(tensor);
+  Labels rows = input.tokens;
+  if (!rows.empty() && !listed.empty()) {
+    rows.clear();
+    for (const int64_t row : listed) rows.push_back(input.tokens.at(static_cast<size_t>(row)));
+  }
+  return DescribeTensor(title, tensor, stacks, rows, input.tokens) + "\n";
+}
+
+const char* StageName(ScoreStage stage) {
+  switch (stage) {
+    case ScoreStage::kUnscaled:
+      return "unscaled";
+    case ScoreStage::kScaled:
+      return "scaled";
+    case ScoreStage::kCapped:
+      return "capped";
+    case ScoreStage::kBiased:
+      return "biased";
+    case ScoreStage::kUnset:
+      break;
+  }
+  return "stage not said";
 }
 
 std::string Milliseconds(double seconds) { return absl::StrFormat("%.3f ms", seconds * 1e3); }
@@ -117,24 +231,47 @@ std::string DescribeServer(const codec::AttendReply& reply) {
                       {"numerics", reply.numerics_id}});
 }
 
-StoredTensor ToStored(const std::string& name, const codec::ReplyTensor& tensor) {
-  return {name, StoredType::kF32, tensor.shape, std::as_bytes(std::span(tensor.values))};
-}
+// A tensor in its own type, and the bytes it then has.
+class Stored {
+ public:
+  explicit Stored(const codec::ReplyTensor& tensor)
+      : dtype_(tensor.dtype),
+        shape_(tensor.shape),
+        bytes_(tensor.values.size() * static_cast<size_t>(ElementBytes(tensor.dtype))) {
+    simd::StoreRow(tensor.values.data(), static_cast<int64_t>(tensor.values.size()), dtype_, bytes_.data());
+  }
+
+  [[nodiscard]] StoredTensor As(const std::string& name) const { return {name, type(), shape_, bytes_}; }
+
+ private:
+  [[nodiscard]] StoredType type() const {
+    if (dtype_ == DataType::kFloat16) return StoredType::kF16;
+    return dtype_ == DataType::kBfloat16 ? StoredType::kBf16 : StoredType::kF32;
+  }
+
+  DataType dtype_;
+  std::vector<int64_t> shape_;
+  std::vector<std::byte> bytes_;
+};
 
 bool IsNpy(std::string_view path) { return path.ends_with(".npy"); }
 
 }  // namespace
 
 std::string DescribeReply(const Case& input, const codec::AttendReply& reply) {
-  const bool tokens_first = input.request.layout == Layout::kTokensFirst;
-  const auto output =
-      tokens_first ? StackTokensFirst(reply.output, input.request.heads) : StackHeadsFirst(reply.output);
+  const AttentionOutputs& outputs = input.request.outputs;
   std::string text = input.tokens.empty() ? "" : DescribeExample(input);
-  if (reply.has_weights) {
-    text += DescribeTensor("weights", reply.weights, StackHeadsFirst(reply.weights), input.tokens, input.tokens) + "\n";
+  if (reply.scores.has_value()) {
+    const char* stage = StageName(outputs.scores.value_or(ScoreStage::kUnset));
+    text += DescribePairs(absl::StrCat("scores (", stage, ")"), input, *reply.scores, /*mean=*/false, {});
   }
-  if (reply.has_lse) text += DescribeTensor("lse", reply.lse, StackLse(reply.lse), {}, input.tokens) + "\n";
-  text += DescribeTensor("output", reply.output, output, input.tokens, {}) + "\n";
+  if (reply.weights.has_value()) {
+    const WeightsOutput asked = outputs.weights.value_or(WeightsOutput());
+    const char* title = asked.mean ? "weights (mean over heads)" : "weights";
+    text += DescribePairs(title, input, *reply.weights, asked.mean, asked.rows);
+  }
+  if (reply.lse.has_value()) text += DescribeTensor("lse", *reply.lse, StackLse(*reply.lse), {}, input.tokens) + "\n";
+  text += DescribeOutput(input, reply.output) + "\n";
   return text + DescribeServer(reply);
 }
 
@@ -143,16 +280,26 @@ absl::Status CheckOutputPath(const std::string& path, const AttentionOutputs& ou
   if (!IsNpy(path)) {
     return absl::InvalidArgumentError(absl::StrCat("--output: '", path, "' ends in neither .npy nor .safetensors"));
   }
-  if (!outputs.lse && !outputs.weights) return absl::OkStatus();
+  if (outputs.lse || outputs.weights.has_value() || outputs.scores.has_value()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--output: '", path, "' holds one array; for more than the output use .safetensors"));
+  }
+  if (outputs.dtype != DataType::kBfloat16) return absl::OkStatus();
   return absl::InvalidArgumentError(
-      absl::StrCat("--output: '", path, "' holds one array; for lse or weights beside the output use .safetensors"));
+      absl::StrCat("--output: '", path, "' cannot hold bfloat16; use .safetensors, or --output-dtype float32"));
 }
 
 absl::Status WriteReply(const std::string& path, const codec::AttendReply& reply) {
-  if (IsNpy(path)) return WriteNpy(path, reply.output.shape, reply.output.values);
-  std::vector<StoredTensor> tensors = {ToStored("output", reply.output)};
-  if (reply.has_lse) tensors.push_back(ToStored("lse", reply.lse));
-  if (reply.has_weights) tensors.push_back(ToStored("weights", reply.weights));
+  const Stored output(reply.output);
+  if (IsNpy(path)) return WriteNpy(path, output.As("output"));
+  std::vector<StoredTensor> tensors = {output.As("output")};
+  // Reserved, so that tensors may refer to them.
+  std::vector<Stored> more;
+  more.reserve(3);
+  for (const auto& [name, tensor] :
+       {std::pair{"lse", &reply.lse}, std::pair{"weights", &reply.weights}, std::pair{"scores", &reply.scores}}) {
+    if (tensor->has_value()) tensors.push_back(more.emplace_back(**tensor).As(name));
+  }
   return WriteSafetensors(path, tensors, {{"numerics_id", reply.numerics_id}});
 }
 

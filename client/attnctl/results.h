@@ -15,11 +15,12 @@ namespace attnd::attnctl {
 std::string DescribeReply(const Case& input, const codec::AttendReply& reply);
 
 // OK if `path` is empty, ends in .safetensors, or ends in .npy while `outputs` asks for
-// nothing beside the output, since such a file holds one array.
+// nothing beside the output, since such a file holds one array, and not for bfloat16, which
+// NumPy does not have.
 absl::Status CheckOutputPath(const std::string& path, const AttentionOutputs& outputs);
 
-// Writes output and, where present, lse and weights. REQUIRES: CheckOutputPath is OK and
-// `path` is not empty.
+// Writes output and, where present, lse, weights and scores, each in its own type. REQUIRES:
+// CheckOutputPath is OK and `path` is not empty.
 absl::Status WriteReply(const std::string& path, const codec::AttendReply& reply);
 
 }  // namespace attnd::attnctl

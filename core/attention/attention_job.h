@@ -5,33 +5,33 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "core/attention/engine.h"
 #include "core/attention/plan.h"
 #include "core/attention/request.h"
+#include "core/attention/result_tensor.h"
 #include "core/runtime/buffer_pool.h"
 #include "core/runtime/executor.h"
 
 namespace attnd {
 
-// What a finished request returns. Buffers hold float32, row-major; lse and weights are
-// empty unless asked for.
+// What a finished request returns. lse, weights and scores are there if asked for.
 struct AttentionResult {
-  std::vector<int64_t> output_shape;
-  Buffer output;
-  std::vector<int64_t> lse_shape;
-  Buffer lse;
-  std::vector<int64_t> weights_shape;
-  Buffer weights;
-  bool has_lse = false;
-  bool has_weights = false;
+  ResultTensor output;
+  std::optional<ResultTensor> lse;
+  std::optional<ResultTensor> weights;
+  std::optional<ResultTensor> scores;
   JobTimings timings;
   int64_t tiles = 0;
   double flops = 0;
   RowCounts rows;
 };
+
+// Of its tensors.
+int64_t BytesOf(const AttentionResult& result);
 
 // Called once, on any thread, with no lock held.
 using AttentionCallback = std::function<void(absl::StatusOr<AttentionResult>, const JobTimings&)>;
@@ -43,7 +43,7 @@ std::shared_ptr<Job> NewAttentionJob(AttentionRequest request, AttentionPlan pla
                                      AttentionCallback done);
 
 // What the executor needs to know of it, but for priority and deadline.
-JobSpec AttentionJobSpec(const AttentionPlan& plan);
+JobSpec AttentionJobSpec(const AttentionPlan& plan, EngineKind engine);
 
 }  // namespace attnd
 

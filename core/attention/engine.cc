@@ -1,5 +1,7 @@
 #include "core/attention/engine.h"
 
+#include <gnu/libc-version.h>
+
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -51,7 +53,7 @@ std::string OnednnVersion() { return OnednnLibraryVersion(); }
 
 std::string NumericsId(EngineKind kind) {
   return absl::StrCat("attnd-", ATTND_VERSION, "/", EngineName(kind), "/onednn-", OnednnLibraryVersion(), "-",
-                      OnednnIsa(), "/", simd::TargetName());
+                      OnednnIsa(), "/", simd::TargetName(), "/libc-", gnu_get_libc_version());
 }
 
 }  // namespace attnd

@@ -19,19 +19,31 @@
 
 namespace attnd {
 
-// Where a problem's tensors are. Not owned. float32, strides from the plan; base
-// pointers 64-byte aligned. lse is [batch, heads, q_len], weights
-// [batch, heads, q_len, kv_len], both nullptr unless the plan asks for them.
+// Where a problem's tensors are. Not owned. Element types, shapes and strides are the
+// plan's; base pointers are 64-byte aligned. What the plan does not have is nullptr.
 struct AttentionData {
-  const float* query = nullptr;
-  const float* key = nullptr;
-  const float* value = nullptr;
-  float* output = nullptr;
+  const std::byte* query = nullptr;
+  const std::byte* key = nullptr;
+  const std::byte* value = nullptr;
+  // As plan.masks and plan.biases.
+  std::vector<const std::byte*> masks;
+  std::vector<const std::byte*> biases;
+  // [heads].
+  const float* alibi_slopes = nullptr;
+  const float* sinks = nullptr;
+
+  std::byte* output = nullptr;
   float* lse = nullptr;
-  float* weights = nullptr;
+  std::byte* weights = nullptr;
+  std::byte* scores = nullptr;
+  // Per row of the problem, as lse: maximum and sum of its softmax, which averaging heads
+  // needs. nullptr unless plan.mean_weights.
+  float* row_max = nullptr;
+  float* row_sum = nullptr;
 };
 
-// Rows [row_begin, row_end) of batch entry `batch` and key head `kv_head`. The query
+// Rows [row_begin, row_end) of batch entry `batch` and key head `kv_head`, row_end <=
+// plan.q_used[batch] * group. The query
 // rows of the head's group are stacked query-major: row r is query r / group of head
 // kv_head * group + r % group. So rows of one tile are close in position, and a key
 // block is read once for all heads that share it.
@@ -40,12 +52,27 @@ struct Tile {
   int64_t kv_head = 0;
   int64_t row_begin = 0;
   int64_t row_end = 0;
+  // If not negative, rows are the queries of this head alone.
+  int64_t only_head = -1;
 };
 
-// Rows without a visible key, and rows whose output holds NaN or Inf.
+// The head and query of row `r` of a tile.
+struct RowPlace {
+  int64_t head = 0;
+  int64_t query = 0;
+};
+inline RowPlace PlaceOf(const Dims& dims, const Tile& tile, int64_t r) {
+  const int64_t stacked = tile.row_begin + r;
+  if (tile.only_head >= 0) return {tile.only_head, stacked};
+  return {tile.kv_head * dims.group() + stacked % dims.group(), stacked / dims.group()};
+}
+
+// Rows without a visible key or with scores of -inf only, rows whose output holds NaN or Inf, and visible (row, key)
+// pairs.
 struct RowCounts {
   int64_t empty = 0;
   int64_t non_finite = 0;
+  int64_t pairs = 0;
 };
 
 // Computes tiles. Owns its scratch. Thread-hostile: an instance belongs to the thread
@@ -57,12 +84,18 @@ class TileEngine {
   // Most rows in a tile. A constant of the engine.
   [[nodiscard]] virtual int64_t rows_per_tile() const = 0;
 
-  // Computes `tile` of the problem (plan, data): writes its rows of output and of lse
-  // and weights where data has them. Other rows are not touched, so tiles of one problem
-  // may run at the same time on different engines of one kind, with the same bits as one
-  // after the other. Fails with kResourceExhausted when scratch cannot be had and with
-  // kInternal when oneDNN fails; rows are then unspecified.
+  // Computes `tile` of the problem (plan, data): writes its rows of output, and of lse,
+  // weights of each head, scores, row_max and row_sum where data has them. Other rows are
+  // not touched, so tiles of one problem may run at the same time on different engines of
+  // one kind, with the same bits as one after the other. Fails with kResourceExhausted when
+  // scratch cannot be had and with kInternal when oneDNN fails; rows are then unspecified.
   virtual absl::StatusOr<RowCounts> Run(const AttentionPlan& plan, const AttentionData& data, const Tile& tile) = 0;
+
+  // Writes the weights of queries [q_begin, q_end) of entry `batch` averaged over all heads;
+  // at most rows_per_tile() queries. REQUIRES: plan.mean_weights, and Run has written
+  // row_max and row_sum for these queries of every head.
+  virtual absl::Status MeanWeights(const AttentionPlan& plan, const AttentionData& data, int64_t batch, int64_t q_begin,
+                                   int64_t q_end) = 0;
 };
 
 enum class EngineKind { kOnednn };

@@ -1,127 +1,35 @@
 #include "core/attention/plan.h"
 
-#include <cmath>
+#include <algorithm>
+#include <initializer_list>
 #include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <tuple>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "core/attention/layout.h"
+#include "core/attention/plan_options.h"
+#include "core/attention/tensor_checks.h"
 #include "core/errors.h"
 
 namespace attnd {
 namespace {
 
-constexpr int64_t kMaxOffset = int64_t{1} << 60;
-
-// What a tensor's shape says in its layout. `dim` is head_dim or value_dim.
-struct TensorDims {
-  int64_t batch = 0;
-  int64_t heads = 0;
-  int64_t len = 0;
-  int64_t dim = 0;
-};
-
-// Product of non-negative factors, or nothing if it passes 2^63 - 1.
-std::optional<int64_t> Product(std::span<const int64_t> factors) {
-  int64_t product = 1;
-  bool overflow = false;
-  for (const int64_t factor : factors) {
-    // A 0 makes the product 0 even if the rest would overflow.
-    if (factor == 0) return 0;
-    overflow = overflow || __builtin_mul_overflow(product, factor, &product);
-  }
-  return overflow ? std::nullopt : std::optional<int64_t>(product);
-}
-
-std::string Field(std::string_view tensor, std::string_view part) {
-  return std::string(tensor) + "." + std::string(part);
-}
-
-absl::Status CheckTensor(std::string_view name, const TensorView& tensor) {
-  if (tensor.dtype == DataType::kBool || tensor.dtype == DataType::kBit) {
-    return InvalidField(Field(name, "dtype"), absl::StrCat("is ", DataTypeName(tensor.dtype), "; FLOAT32 is allowed"));
-  }
-  if (tensor.dtype != DataType::kFloat32) {
-    return UnservedField(Field(name, "dtype"),
-                         absl::StrCat(DataTypeName(tensor.dtype), " is not served yet; FLOAT32 is"));
-  }
-  for (const int64_t extent : tensor.shape) {
-    if (extent < 0) {
-      return InvalidField(Field(name, "shape"), absl::StrCat("is ", ShapeString(tensor.shape), "; extents are >= 0"));
-    }
-  }
-  const auto elements = Product(tensor.shape);
-  if (!elements.has_value() || *elements > std::numeric_limits<int64_t>::max() / 4) {
-    return InvalidField(Field(name, "shape"),
-                        absl::StrCat("is ", ShapeString(tensor.shape), ": more bytes than 2^63 - 1"));
-  }
-  const auto bytes = static_cast<uint64_t>(*elements) * sizeof(float);
-  if (bytes != tensor.bytes.size()) {
-    return InvalidField(Field(name, "data"), absl::StrCat("has ", tensor.bytes.size(), " bytes; shape ",
-                                                          ShapeString(tensor.shape), " of FLOAT32 needs ", bytes));
-  }
-  return absl::OkStatus();
-}
-
-// Splits the last dimension of a 3-D tensor into heads.
-absl::StatusOr<TensorDims> SplitHeads(std::string_view name, const TensorView& tensor, std::string_view heads_name,
-                                      std::optional<int64_t> heads) {
-  if (!heads.has_value()) {
-    return InvalidField(heads_name, absl::StrCat("is required for a 3-D ", std::string(name), " in TOKENS_FIRST"));
-  }
-  if (*heads < 1) return InvalidField(heads_name, absl::StrCat("is ", *heads, "; at least 1 is allowed"));
-  const auto& s = tensor.shape;
-  if (s[2] % *heads != 0) {
-    return InvalidField(Field(name, "shape"),
-                        absl::StrCat("is ", ShapeString(s), ": its last dimension is no multiple of ",
-                                     std::string(heads_name), " = ", *heads));
-  }
-  return TensorDims{s[0], *heads, s[1], s[2] / *heads};
-}
-
-absl::StatusOr<TensorDims> DimsOf(std::string_view name, const TensorView& tensor, Layout layout,
-                                  std::string_view heads_name, std::optional<int64_t> heads) {
-  const auto& s = tensor.shape;
-  TensorDims dims;
-  if (layout == Layout::kHeadsFirst && s.size() == 4) {
-    dims = {s[0], s[1], s[2], s[3]};
-  } else if (layout == Layout::kHeadsFirst && s.size() == 2) {
-    dims = {1, 1, s[0], s[1]};
-  } else if (layout == Layout::kTokensFirst && s.size() == 4) {
-    dims = {s[0], s[2], s[1], s[3]};
-  } else if (layout == Layout::kTokensFirst && s.size() == 3) {
-    auto split = SplitHeads(name, tensor, heads_name, heads);
-    if (!split.ok()) return split.status();
-    dims = *split;
-  } else {
-    return InvalidField(
-        Field(name, "shape"),
-        absl::StrCat("is ", ShapeString(s), ", ", s.size(), "-D; ",
-                     layout == Layout::kHeadsFirst
-                         ? "HEADS_FIRST takes 4-D [batch, heads, len, dim] or 2-D [len, dim]"
-                         : "TOKENS_FIRST takes 4-D [batch, len, heads, dim] or 3-D [batch, len, heads * dim]"));
-  }
-  if (heads.has_value() && *heads != dims.heads) {
-    return InvalidField(heads_name, absl::StrCat("is ", *heads, ", but ", std::string(name), " has ", dims.heads));
-  }
-  if (dims.heads < 1 || dims.dim < 1) {
-    return InvalidField(Field(name, "shape"), absl::StrCat("is ", ShapeString(s), ": heads and dim are at least 1"));
-  }
-  return dims;
-}
-
-Strides StridesOf(Layout layout, int64_t heads, int64_t len, int64_t dim) {
-  if (layout == Layout::kHeadsFirst) return {heads * len * dim, len * dim, dim};
-  return {len * heads * dim, dim, heads * dim};
-}
+// Sequences of a packed request: bounds what planning takes.
+constexpr size_t kMaxSequences = size_t{1} << 18;
+// Bytes that an element of a list takes, in the request, the plan and the job together.
+constexpr size_t kBytesPerListElement = 64;
 
 absl::Status CheckAgreement(const AttentionRequest& request, const TensorDims& query, const TensorDims& key,
                             const TensorDims& value) {
   const auto differs = [&](std::string_view name, const TensorView& tensor, std::string_view what, int64_t is,
                            std::string_view other, int64_t wanted) {
-    return InvalidField(Field(name, "shape"), absl::StrCat("is ", ShapeString(tensor.shape), ": ", std::string(what),
-                                                           " is ", is, ", but ", std::string(other), " has ", wanted));
+    return InvalidField(FieldPath(name, "shape"),
+                        absl::StrCat("is ", ShapeString(tensor.shape), ": ", std::string(what), " is ", is, ", but ",
+                                     std::string(other), " has ", wanted));
   };
   if (request.query.shape.size() != request.key.shape.size()) {
     return InvalidField("key.shape", absl::StrCat("is ", ShapeString(request.key.shape), ", but query is ",
@@ -143,94 +51,153 @@ absl::Status CheckAgreement(const AttentionRequest& request, const TensorDims& q
   return absl::OkStatus();
 }
 
-absl::Status CheckOffsets(std::string_view field, const std::vector<int64_t>& offsets, const AttentionOptions& options,
-                          int64_t batch) {
-  if (offsets.empty()) return absl::OkStatus();
-  if (options.alignment != Alignment::kOffset) {
-    return InvalidField(field, "is given, but options.alignment is not OFFSET");
+// The sequences of a packed tensor: `lengths` must add up to its length.
+absl::StatusOr<TokenSpans> PackedSpans(std::string_view field, const std::vector<int64_t>& lengths,
+                                       std::string_view tensor, int64_t total) {
+  if (lengths.empty() && total > 0) return InvalidField(field, "is required in the layout PACKED");
+  TokenSpans spans{PerEntry(lengths), {0}};
+  for (const int64_t length : lengths) {
+    if (length < 0) return InvalidField(field, absl::StrCat("has ", length, "; at least 0 is allowed"));
+    int64_t end = 0;
+    if (__builtin_add_overflow(spans.starts.back(), length, &end)) end = std::numeric_limits<int64_t>::max();
+    spans.starts.push_back(end);
   }
-  if (offsets.size() != 1 && static_cast<int64_t>(offsets.size()) != batch) {
-    return InvalidField(field, absl::StrCat("has ", offsets.size(), " elements; 1 or batch = ", batch, " are allowed"));
+  if (spans.starts.back() != total) {
+    return InvalidField(field, absl::StrCat("adds up to ", spans.starts.back(), ", but ", std::string(tensor), " has ",
+                                            total, " tokens"));
   }
-  for (const int64_t offset : offsets) {
-    if (offset > kMaxOffset || offset < -kMaxOffset) {
-      return InvalidField(field, absl::StrCat("has ", offset, "; -2^60 to 2^60 is allowed"));
+  return spans;
+}
+
+absl::Status PlanTokens(const AttentionOptions& options, int64_t q_len, int64_t kv_len, AttentionPlan& plan) {
+  if (plan.layout != Layout::kPacked) {
+    plan.queries.count = q_len;
+    plan.keys.count = kv_len;
+    // Nothing passes the bytes of query or key, unless there are none.
+    for (const auto& [len, total] : {std::pair{q_len, &plan.total_queries}, std::pair{kv_len, &plan.total_keys}}) {
+      const int64_t extents[] = {plan.dims.batch, len};
+      *total = Product(extents).value_or(0);
     }
+    return absl::OkStatus();
   }
+  if (options.q_lengths.size() != options.kv_lengths.size()) {
+    return InvalidField("options.kv_lengths", absl::StrCat("has ", options.kv_lengths.size(), " elements, q_lengths ",
+                                                           options.q_lengths.size(),
+                                                           "; in the layout PACKED both have "
+                                                           "one per sequence"));
+  }
+  if (options.q_lengths.size() > kMaxSequences) {
+    return InvalidField("options.q_lengths", absl::StrCat("has ", options.q_lengths.size(), " elements; at most ",
+                                                          kMaxSequences, " sequences are allowed"));
+  }
+  auto queries = PackedSpans("options.q_lengths", options.q_lengths, "query", q_len);
+  if (!queries.ok()) return queries.status();
+  auto keys = PackedSpans("options.kv_lengths", options.kv_lengths, "key", kv_len);
+  if (!keys.ok()) return keys.status();
+  plan.queries = *std::move(queries);
+  plan.keys = *std::move(keys);
+  plan.total_queries = q_len;
+  plan.total_keys = kv_len;
+  const auto longest = [](const std::vector<int64_t>& lengths) {
+    return lengths.empty() ? 0 : *std::max_element(lengths.begin(), lengths.end());
+  };
+  plan.dims.batch = static_cast<int64_t>(options.q_lengths.size());
+  plan.dims.q_len = longest(options.q_lengths);
+  plan.dims.kv_len = longest(options.kv_lengths);
   return absl::OkStatus();
 }
 
-// q_offset - k_offset, for each batch entry or one for all.
-std::vector<int64_t> ShiftOf(const AttentionOptions& options, const Dims& dims) {
-  if (options.alignment == Alignment::kBottomRight) return {dims.kv_len - dims.q_len};
-  if (options.alignment != Alignment::kOffset) return {0};
-  const auto at = [](const std::vector<int64_t>& v, size_t i) { return v.empty() ? 0 : v[v.size() == 1 ? 0 : i]; };
-  std::vector<int64_t> shift(std::max<size_t>({1, options.q_offset.size(), options.k_offset.size()}));
-  for (size_t i = 0; i < shift.size(); ++i) shift[i] = at(options.q_offset, i) - at(options.k_offset, i);
-  return shift;
+// Tensors beside query, key and value.
+int64_t OptionBytes(const AttentionOptions& options) {
+  size_t bytes = 0;
+  for (const Mask& mask : options.masks) bytes += mask.tensor.bytes.size();
+  for (const TensorView& bias : options.biases) bytes += bias.bytes.size();
+  for (const auto* tensor : {&options.alibi_slopes, &options.sinks}) {
+    if (tensor->has_value()) bytes += (*tensor)->bytes.size();
+  }
+  return static_cast<int64_t>(bytes);
 }
 
-absl::Status PlanOptions(const AttentionOptions& options, AttentionPlan& plan) {
-  const Dims& dims = plan.dims;
-  plan.scale = options.scale.value_or(static_cast<float>(1 / std::sqrt(static_cast<double>(dims.head_dim))));
-  if (!std::isfinite(plan.scale)) {
-    return InvalidField("options.scale", absl::StrCat("is ", plan.scale, "; it must be finite"));
+// Elements of all lists.
+size_t ListElements(const AttentionOptions& options, const AttentionOutputs& outputs) {
+  size_t elements = outputs.weights ? outputs.weights->rows.size() : 0;
+  for (const auto* list : {&options.q_offset, &options.k_offset, &options.q_lengths, &options.kv_lengths,
+                           &options.kv_starts, &options.prefix_lengths}) {
+    elements += list->size();
   }
-  for (const auto& [field, offsets] :
-       {std::pair{"options.q_offset", &options.q_offset}, std::pair{"options.k_offset", &options.k_offset}}) {
-    if (absl::Status status = CheckOffsets(field, *offsets, options, dims.batch); !status.ok()) return status;
+  if (options.documents) elements += options.documents->query_ids.size() + options.documents->key_ids.size();
+  if (options.rope) elements += options.rope->query_positions.size() + options.rope->key_positions.size();
+  return elements;
+}
+
+// Takes the bytes of a result off what is left of the limit.
+absl::Status AddResult(std::string_view field, std::string_view what, std::initializer_list<int64_t> extents,
+                       DataType dtype, const AttentionLimits& limits, AttentionPlan& plan) {
+  const auto bytes = TensorBytes(dtype, std::vector<int64_t>(extents));
+  if (!bytes.has_value() || *bytes > limits.max_output_bytes - plan.output_bytes) {
+    return InvalidField(field, absl::StrCat(std::string(what), " would pass the limit of ", limits.max_output_bytes,
+                                            " bytes for all results"));
   }
-  if (options.causal && options.alignment == Alignment::kUnset && dims.q_len != dims.kv_len) {
-    return InvalidField("options.alignment",
-                        absl::StrCat("is not set, but options.causal is and q_len = ", dims.q_len,
-                                     " differs from kv_len = ", dims.kv_len, "; say TOP_LEFT, BOTTOM_RIGHT or OFFSET"));
-  }
-  plan.visibility = options.causal ? Visibility::Causal(dims.q_len, dims.kv_len, ShiftOf(options, dims))
-                                   : Visibility(dims.q_len, dims.kv_len);
+  plan.output_bytes += *bytes;
   return absl::OkStatus();
 }
 
 absl::Status PlanSizes(const AttentionRequest& request, const AttentionLimits& limits, AttentionPlan& plan) {
   const Dims& dims = plan.dims;
-  const auto bytes_of = [](std::initializer_list<int64_t> shape) {
-    std::vector<int64_t> factors(shape);
-    factors.push_back(sizeof(float));
-    return Product(factors);
-  };
-  const auto over_limit = [&](std::string_view field, std::string_view what) {
-    return InvalidField(
-        field, absl::StrCat(std::string(what), " would pass the limit of ", limits.max_output_bytes, " bytes"));
-  };
-  const auto output = bytes_of({dims.batch, dims.heads, dims.q_len, dims.value_dim});
-  if (!output.has_value() || *output > limits.max_output_bytes) return over_limit("query.shape", "the output");
-  plan.output_bytes = *output;
-  if (plan.outputs.lse) {
-    const auto lse = bytes_of({dims.batch, dims.heads, dims.q_len});
-    if (!lse.has_value() || *lse > limits.max_output_bytes - plan.output_bytes) {
-      return over_limit("outputs.lse", "output and lse");
-    }
-    plan.output_bytes += *lse;
+  if (absl::Status s = AddResult("query.shape", "the output", {plan.total_queries, dims.heads, dims.value_dim},
+                                 plan.output_dtype, limits, plan);
+      !s.ok()) {
+    return s;
   }
-  if (plan.outputs.weights) {
-    const auto weights = bytes_of({dims.batch, dims.heads, dims.q_len, dims.kv_len});
-    if (!weights.has_value() || *weights > limits.max_output_bytes - plan.output_bytes) {
-      return over_limit("outputs.weights", absl::StrCat("weights of ", dims.batch, " x ", dims.heads, " x ", dims.q_len,
-                                                        " x ", dims.kv_len, " elements"));
+  if (plan.wants_lse) {
+    if (absl::Status s = AddResult("outputs.lse", "output and lse", {plan.total_queries, dims.heads},
+                                   DataType::kFloat32, limits, plan);
+        !s.ok()) {
+      return s;
     }
-    plan.output_bytes += *weights;
+  }
+  for (const auto& [field, what, planned] : {std::tuple{"outputs.weights", "weights", &plan.weights},
+                                             std::tuple{"outputs.scores", "scores", &plan.scores}}) {
+    if (!planned->has_value()) continue;
+    const std::string text = absl::StrCat(what, " of shape ", ShapeString((*planned)->shape));
+    if (absl::Status s = AddResult(field, text, {(*planned)->elements}, plan.output_dtype, limits, plan); !s.ok()) {
+      return s;
+    }
   }
   plan.input_bytes =
-      static_cast<int64_t>(request.query.bytes.size() + request.key.bytes.size() + request.value.bytes.size());
-  if (plan.rows() == 0) return absl::OkStatus();
-  // Only now are the products behind strides and sums known to fit.
-  plan.query = StridesOf(request.layout, dims.heads, dims.q_len, dims.head_dim);
-  plan.key = StridesOf(request.layout, dims.kv_heads, dims.kv_len, dims.head_dim);
-  plan.value = StridesOf(request.layout, dims.kv_heads, dims.kv_len, dims.value_dim);
-  plan.output = StridesOf(request.layout, dims.heads, dims.q_len, dims.value_dim);
-  double pairs = 0;
-  for (int64_t b = 0; b < dims.batch; ++b) pairs += plan.visibility.Pairs(b);
-  plan.flops = 2 * pairs * static_cast<double>(dims.heads) * static_cast<double>(dims.head_dim + dims.value_dim);
+      static_cast<int64_t>(request.query.bytes.size() + request.key.bytes.size() + request.value.bytes.size()) +
+      OptionBytes(request.options);
+  plan.list_bytes = static_cast<int64_t>(ListElements(request.options, request.outputs) * kBytesPerListElement);
   return absl::OkStatus();
+}
+
+// Only now are the products behind strides and sums known to fit.
+void PlanWork(const Dims& tensor_dims, AttentionPlan& plan) {
+  const Dims& dims = plan.dims;
+  plan.rows = plan.total_queries * dims.heads;
+  if (plan.rows == 0) return;
+  plan.query = StridesOf(plan.layout, dims.heads, tensor_dims.q_len, dims.head_dim);
+  plan.key = StridesOf(plan.layout, dims.kv_heads, tensor_dims.kv_len, dims.head_dim);
+  plan.value = StridesOf(plan.layout, dims.kv_heads, tensor_dims.kv_len, dims.value_dim);
+  plan.output = StridesOf(plan.layout, dims.heads, tensor_dims.q_len, dims.value_dim);
+}
+
+double PredictFlops(const AttentionPlan& plan) {
+  if (plan.rows == 0) return 0;
+  const Dims& dims = plan.dims;
+  const Visibility& visible = plan.visibility;
+  const auto flops_per_pair = static_cast<double>(2 * dims.heads * (dims.head_dim + dims.value_dim));
+  const bool all_alike = plan.q_used.uniform() && visible.kv_begin.uniform() && visible.kv_end.uniform() &&
+                         visible.shift.uniform() && visible.prefix.uniform() && visible.documents == nullptr;
+  if (all_alike) {
+    return static_cast<double>(dims.batch) * visible.Pairs(0, plan.q_used[0]) * flops_per_pair;
+  }
+  // The more entries, the fewer looks at each; lengths alone take one.
+  constexpr int64_t kLooks = int64_t{1} << 18;
+  const int64_t looks_each = std::clamp<int64_t>(kLooks / dims.batch, 4, 4096);
+  double pairs = 0;
+  for (int64_t b = 0; b < dims.batch; ++b) pairs += visible.Pairs(b, plan.q_used[b], looks_each);
+  return pairs * flops_per_pair;
 }
 
 }  // namespace
@@ -238,7 +205,11 @@ absl::Status PlanSizes(const AttentionRequest& request, const AttentionLimits& l
 absl::StatusOr<AttentionPlan> PlanAttention(const AttentionRequest& request, const AttentionLimits& limits) {
   for (const auto& [name, tensor] :
        {std::pair{"query", &request.query}, std::pair{"key", &request.key}, std::pair{"value", &request.value}}) {
-    if (absl::Status status = CheckTensor(name, *tensor); !status.ok()) return status;
+    if (absl::Status status = CheckTensor(name, *tensor, TensorUse::kNumbers); !status.ok()) return status;
+  }
+  if (request.value.dtype != request.key.dtype) {
+    return InvalidField("value.dtype", absl::StrCat("is ", DataTypeName(request.value.dtype), ", but key is ",
+                                                    DataTypeName(request.key.dtype), "; they must agree"));
   }
   const auto query = DimsOf("query", request.query, request.layout, "heads", request.heads);
   if (!query.ok()) return query.status();
@@ -249,19 +220,30 @@ absl::StatusOr<AttentionPlan> PlanAttention(const AttentionRequest& request, con
   if (absl::Status status = CheckAgreement(request, *query, *key, *value); !status.ok()) return status;
 
   AttentionPlan plan;
-  plan.dims = {query->batch, query->heads, key->heads, query->len, key->len, query->dim, value->dim};
-  const Dims& dims = plan.dims;
-  for (const auto& [field, dim] : {std::pair{"query.shape", dims.head_dim}, std::pair{"value.shape", dims.value_dim}}) {
+  const Dims tensors = {query->batch, query->heads, key->heads, query->len, key->len, query->dim, value->dim};
+  plan.dims = tensors;
+  plan.layout = request.layout;
+  plan.query_dtype = request.query.dtype;
+  plan.key_dtype = request.key.dtype;
+  for (const auto& [field, dim] :
+       {std::pair{"query.shape", tensors.head_dim}, std::pair{"value.shape", tensors.value_dim}}) {
     if (dim > limits.max_head_dim) {
       return InvalidField(field, absl::StrCat("has ", dim, " elements per head; the limit is ", limits.max_head_dim));
     }
   }
+  if (absl::Status s = PlanTokens(request.options, tensors.q_len, tensors.kv_len, plan); !s.ok()) return s;
   plan.output_shape = request.query.shape;
   // The last dimension holds one head's elements, or those of all heads in the 3-D form.
-  plan.output_shape.back() = request.query.shape.size() == 3 ? dims.heads * dims.value_dim : dims.value_dim;
-  plan.outputs = request.outputs;
-  if (absl::Status status = PlanOptions(request.options, plan); !status.ok()) return status;
-  if (absl::Status status = PlanSizes(request, limits, plan); !status.ok()) return status;
+  const bool joined = request.layout == Layout::kTokensFirst && request.query.shape.size() == 3;
+  plan.output_shape.back() = joined ? tensors.heads * tensors.value_dim : tensors.value_dim;
+  plan.lse_shape = request.layout == Layout::kPacked
+                       ? std::vector<int64_t>{tensors.heads, tensors.q_len}
+                       : std::vector<int64_t>{tensors.batch, tensors.heads, tensors.q_len};
+  if (absl::Status s = PlanOutputs(request.outputs, plan); !s.ok()) return s;
+  if (absl::Status s = PlanSizes(request, limits, plan); !s.ok()) return s;
+  PlanWork(tensors, plan);
+  if (absl::Status s = PlanOptions(request.options, plan); !s.ok()) return s;
+  plan.flops = PredictFlops(plan);
   return plan;
 }
 

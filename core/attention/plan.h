@@ -1,18 +1,25 @@
-// A checked request: every size known, every default filled in, nothing allocated yet.
+// A checked request: every size known, every default filled in. Grows with the lists of a
+// request, not with its tensors.
 #ifndef ATTND_CORE_ATTENTION_PLAN_H_
 #define ATTND_CORE_ATTENTION_PLAN_H_
 
+#include <algorithm>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "core/attention/layout.h"
+#include "core/attention/per_entry.h"
 #include "core/attention/request.h"
 #include "core/attention/visibility.h"
 
 namespace attnd {
 
 // Extents in elements. heads is a multiple of kv_heads: query head h uses key head
-// h / (heads / kv_heads). batch, q_len and kv_len may be 0, the others are >= 1.
+// h / (heads / kv_heads). batch, q_len and kv_len may be 0, the others are >= 1. In a
+// packed request batch is the number of sequences, q_len and kv_len are those of the
+// longest.
 struct Dims {
   int64_t batch = 0;
   int64_t heads = 0;
@@ -26,12 +33,52 @@ struct Dims {
   [[nodiscard]] int64_t group() const { return heads / kv_heads; }
 };
 
-// Distance in elements between neighbours along each dimension; a row's elements are
-// contiguous.
-struct Strides {
+// A tensor broadcast over [batch, heads, q_len, kv_len]: what a step along a dimension
+// adds to the byte offset, 0 where one element serves all.
+struct BroadcastPlan {
+  DataType dtype = DataType::kFloat32;
   int64_t batch = 0;
   int64_t head = 0;
-  int64_t token = 0;
+  int64_t query = 0;
+  // Whether there is an element per key; else one serves all.
+  bool per_key = true;
+  // Masks: what hides a key is a 0 (keep) or a 1.
+  bool keep = true;
+  int64_t bytes = 0;
+};
+
+// Rotation of query and key by position.
+struct RopePlan {
+  RopeStyle style = RopeStyle::kHalf;
+  int64_t rotary_dim = 0;
+  double theta = 10000;
+  double scaling_factor = 1;
+  // Of token 0 of an entry, where no positions are given.
+  PerEntry q_position;
+  PerEntry k_position;
+  // One per token, entry after entry; empty: counted from the above.
+  std::vector<int64_t> query_positions;
+  std::vector<int64_t> key_positions;
+};
+
+// A query row whose weights are reported, and its place among the reported ones of its
+// entry. In a packed request `query` counts from the start of the packed tensor.
+struct ListedRow {
+  int64_t query = 0;
+  int64_t slot = 0;
+};
+
+// A result of one row of kv_len elements per (entry, head, query): attention weights or
+// scores. Entry blocks [heads, rows, kv_len] one after the other.
+struct PairOutputPlan {
+  // 1 when heads are averaged.
+  int64_t heads = 0;
+  // Of an entry.
+  PerEntry rows;
+  // Elements before an entry's block; unset: all blocks are of one size.
+  std::vector<int64_t> starts;
+  int64_t elements = 0;
+  std::vector<int64_t> shape;
 };
 
 struct AttentionLimits {
@@ -43,32 +90,107 @@ struct AttentionLimits {
 
 struct AttentionPlan {
   Dims dims;
-  // All 0 if rows() is 0.
+  // Rows and keys that an entry's part of the tensors has, and where it starts.
+  TokenSpans queries;
+  TokenSpans keys;
+  // Rows of an entry that are computed, its first ones; the others are 0.
+  PerEntry q_used;
+  // Sum of q_len over entries: batch * q_len, or the length of a packed query.
+  int64_t total_queries = 0;
+  // The same of kv_len.
+  int64_t total_keys = 0;
+  // Rows (entry, head, query): elements of lse; output has value_dim for each.
+  int64_t rows = 0;
+  // All 0 if there are no rows.
   Strides query;
   Strides key;
   Strides value;
   Strides output;
+  Layout layout = Layout::kHeadsFirst;
+  DataType query_dtype = DataType::kFloat32;
+  // Of key and value.
+  DataType key_dtype = DataType::kFloat32;
+  // Of output, weights and scores.
+  DataType output_dtype = DataType::kFloat32;
   // Factor on QK^T.
   float scale = 1;
+  // 0: none.
+  float softcap = 0;
   Visibility visibility;
-  AttentionOutputs outputs;
+  std::optional<RopePlan> rope;
+  std::vector<BroadcastPlan> masks;
+  std::vector<BroadcastPlan> biases;
+  bool has_alibi = false;
+  bool has_sinks = false;
+  // Whether there are, indexed yet or not.
+  bool has_documents = false;
+  bool wants_lse = false;
+  bool mean_weights = false;
+  ScoreStage score_stage = ScoreStage::kUnset;
+  std::optional<PairOutputPlan> weights;
+  std::optional<PairOutputPlan> scores;
+  // Rows whose weights are reported, by query; empty: all, each in its own place.
+  std::vector<ListedRow> listed_rows;
   // Shape of `output` in the query's rank and layout.
   std::vector<int64_t> output_shape;
-  // Floating-point operations on visible pairs: 2 * pairs * (head_dim + value_dim).
+  std::vector<int64_t> lse_shape;
+
+  // Predicted floating-point operations: 2 * pairs * (head_dim + value_dim), pairs as
+  // Visibility knows them.
   double flops = 0;
-  // Sizes in bytes. Gathered inputs; output, lse and weights together.
+  // Sizes in bytes. Gathered inputs; output, lse, weights and scores together.
   int64_t input_bytes = 0;
   int64_t output_bytes = 0;
+  // What the request's lists take here, at most.
+  int64_t list_bytes = 0;
 
-  // batch * heads * q_len: elements of lse; output has value_dim and weights kv_len for each.
-  [[nodiscard]] int64_t rows() const {
-    return dims.batch == 0 || dims.q_len == 0 ? 0 : dims.batch * dims.heads * dims.q_len;
+  // Element types that engines meet: a rotated tensor is float32.
+  [[nodiscard]] DataType gathered_query_dtype() const { return rope ? DataType::kFloat32 : query_dtype; }
+  [[nodiscard]] DataType gathered_key_dtype() const { return rope ? DataType::kFloat32 : key_dtype; }
+
+  // Element 0 of a row of query (head of dims.heads), key or value (of dims.kv_heads).
+  [[nodiscard]] int64_t QueryAt(int64_t b, int64_t head, int64_t q) const {
+    return At(query, queries, b) + head * query.head + q * query.token;
+  }
+  [[nodiscard]] int64_t KeyAt(int64_t b, int64_t head, int64_t k) const {
+    return At(key, keys, b) + head * key.head + k * key.token;
+  }
+  [[nodiscard]] int64_t ValueAt(int64_t b, int64_t head, int64_t k) const {
+    return At(value, keys, b) + head * value.head + k * value.token;
+  }
+  [[nodiscard]] int64_t OutputAt(int64_t b, int64_t head, int64_t q) const {
+    return At(output, queries, b) + head * output.head + q * output.token;
+  }
+  // Place of a row in weights' blocks, or -1 if it is not reported.
+  [[nodiscard]] int64_t WeightsSlot(int64_t b, int64_t q) const {
+    if (listed_rows.empty()) return q;
+    const int64_t wanted = layout == Layout::kPacked ? queries.begin(b) + q : q;
+    const auto it = std::lower_bound(listed_rows.begin(), listed_rows.end(), wanted,
+                                     [](const ListedRow& row, int64_t at) { return row.query < at; });
+    return it != listed_rows.end() && it->query == wanted ? it->slot : -1;
+  }
+  // Element 0 of a row of `pairs`, which is weights or scores; `slot` is its place among
+  // the rows of the entry.
+  [[nodiscard]] int64_t PairsAt(const PairOutputPlan& pairs, int64_t b, int64_t head, int64_t slot) const {
+    if (pairs.starts.empty()) return ((b * pairs.heads + head) * pairs.rows[b] + slot) * dims.kv_len;
+    return pairs.starts[static_cast<size_t>(b)] + (head * pairs.rows[b] + slot) * keys.count[b];
+  }
+  // Element of lse: [batch, heads, q_len], packed [heads, total_q].
+  [[nodiscard]] int64_t LseAt(int64_t b, int64_t head, int64_t q) const {
+    if (layout == Layout::kPacked) return head * total_queries + queries.begin(b) + q;
+    return (b * dims.heads + head) * dims.q_len + q;
+  }
+
+ private:
+  [[nodiscard]] int64_t At(const Strides& strides, const TokenSpans& tokens, int64_t b) const {
+    return layout == Layout::kPacked ? tokens.begin(b) * strides.token : b * strides.batch;
   }
 };
 
-// Checks `request` against the contract and `limits`. Reads shapes and lengths only,
-// never the tensors' bytes, and allocates nothing that grows with them. All arithmetic
-// is overflow-safe. On failure the status names the field (InvalidField, UnservedField).
+// Checks `request` against the contract and `limits`. Reads shapes and lists only, never the
+// tensors' bytes. Takes time and memory in proportion to the lists. All
+// arithmetic is overflow-safe. On failure the status names the field (InvalidField,
+// UnservedField).
 absl::StatusOr<AttentionPlan> PlanAttention(const AttentionRequest& request, const AttentionLimits& limits);
 
 }  // namespace attnd

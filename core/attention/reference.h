@@ -1,38 +1,51 @@
-// The oracle: attention in plain loops, slow and obvious, independent of the engines.
+// The oracle: attention in plain loops, slow and obvious. It reads the request as the
+// contract does, rule by rule, and shares no code with plans, ranges or engines.
 #ifndef ATTND_CORE_ATTENTION_REFERENCE_H_
 #define ATTND_CORE_ATTENTION_REFERENCE_H_
 
+#include <cstdint>
 #include <vector>
 
-#include "core/attention/engine.h"
-#include "core/attention/plan.h"
+#include "core/attention/request.h"
 
 namespace attnd {
 
-// Results of a reference run, row-major: output [batch, heads, q_len, value_dim] (always
-// heads first), lse [batch, heads, q_len], weights [batch, heads, q_len, kv_len].
+// Results of a reference run, heads first in every layout: entry after entry, each
+// [heads, q_len, ...]; in a packed request with the lengths of each sequence.
 template <typename Real>
 struct ReferenceResult {
   std::vector<Real> output;
   std::vector<Real> lse;
+  // Of every head and row, whatever the request lists.
   std::vector<Real> weights;
+  // At the stage asked for; BIASED if none.
+  std::vector<Real> scores;
+  // Per row, whether it sees a key.
+  std::vector<bool> sees_a_key;
+  int64_t visible_pairs = 0;
+  // Over visible pairs, as far as finite: the largest sum_d |scale q k| + |biases| +
+  // |ALiBi|, and the largest |value|.
+  double magnitude = 0;
+  double max_value = 0;
 };
 
-// softmax(scale Q K^T) V by three loops per head in `Real` (float or double). Only
-// visible keys and values are read; a row without a score above -inf gives output 0,
-// LSE -inf.
-// Uses data.query, data.key and data.value only.
+// In `Real` (float or double), by three loops per head. Only visible keys and values are
+// read for output, lse and weights. A row without a score above -inf gives output 0 and
+// LSE -inf, or the sink if there is one. REQUIRES: PlanAttention accepts `request`.
 template <typename Real>
-ReferenceResult<Real> ReferenceAttention(const AttentionPlan& plan, const AttentionData& data);
+ReferenceResult<Real> ReferenceAttention(const AttentionRequest& request);
 
-extern template ReferenceResult<float> ReferenceAttention<float>(const AttentionPlan&, const AttentionData&);
-extern template ReferenceResult<double> ReferenceAttention<double>(const AttentionPlan&, const AttentionData&);
+extern template ReferenceResult<float> ReferenceAttention<float>(const AttentionRequest&);
+extern template ReferenceResult<double> ReferenceAttention<double>(const AttentionRequest&);
 
-// The numerical contract: the largest error against the float64 reference that a
-// float32 result may have,
-//   2 * max|float32 three-loop - exact| + 2^-24 (1 + max_ij sum_d |scale q k|) max|V|,
-// the maxima taken over the visible, finite part of the problem.
-double OutputTolerance(const AttentionPlan& plan, const AttentionData& data, const ReferenceResult<double>& exact);
+// `x` as an element of that type, rounded to nearest even.
+double RoundTo(DataType dtype, double x);
+
+// The numerical contract: the largest error against the float64 reference that a result
+// may have,
+//   2 * max|round(float32 three-loop) - exact| + 2^-24 (1 + magnitude) max|V|,
+// round being that to the output's type.
+double OutputTolerance(const AttentionRequest& request, const ReferenceResult<double>& exact);
 
 }  // namespace attnd
 

@@ -12,9 +12,37 @@
 
 namespace attnd {
 
-enum class Layout { kHeadsFirst, kTokensFirst };
+enum class Layout { kHeadsFirst, kTokensFirst, kPacked };
 
 enum class Alignment { kUnset, kTopLeft, kBottomRight, kOffset };
+
+struct Window {
+  std::optional<int64_t> left;
+  std::optional<int64_t> right;
+};
+
+enum class Polarity { kUnset, kKeep, kDrop };
+
+struct Mask {
+  TensorView tensor;
+  Polarity polarity = Polarity::kUnset;
+};
+
+struct Documents {
+  std::vector<int32_t> query_ids;
+  std::vector<int32_t> key_ids;
+};
+
+enum class RopeStyle { kUnset, kHalf, kInterleaved };
+
+struct Rope {
+  RopeStyle style = RopeStyle::kUnset;
+  std::optional<int64_t> rotary_dim;
+  std::optional<float> theta;
+  std::optional<float> scaling_factor;
+  std::vector<int64_t> query_positions;
+  std::vector<int64_t> key_positions;
+};
 
 struct AttentionOptions {
   std::optional<float> scale;
@@ -22,11 +50,35 @@ struct AttentionOptions {
   Alignment alignment = Alignment::kUnset;
   std::vector<int64_t> q_offset;
   std::vector<int64_t> k_offset;
+  std::optional<Window> window;
+  std::vector<int64_t> q_lengths;
+  std::vector<int64_t> kv_lengths;
+  std::vector<int64_t> kv_starts;
+  std::vector<Mask> masks;
+  std::vector<TensorView> biases;
+  std::optional<TensorView> alibi_slopes;
+  std::optional<float> softcap;
+  std::optional<TensorView> sinks;
+  std::optional<Documents> documents;
+  std::vector<int64_t> prefix_lengths;
+  std::optional<Rope> rope;
 };
 
+struct WeightsOutput {
+  // The mean over heads instead of each.
+  bool mean = false;
+  // Query rows to report; all if empty.
+  std::vector<int64_t> rows;
+};
+
+enum class ScoreStage { kUnset, kUnscaled, kScaled, kCapped, kBiased };
+
 struct AttentionOutputs {
+  // Of output, weights and scores; the query's if unset.
+  std::optional<DataType> dtype = std::nullopt;
   bool lse = false;
-  bool weights = false;
+  std::optional<WeightsOutput> weights = std::nullopt;
+  std::optional<ScoreStage> scores = std::nullopt;
 };
 
 struct AttentionRequest {

@@ -19,7 +19,7 @@ using V = hn::Vec<D>;
 
 constexpr float kNegInf = -std::numeric_limits<float>::infinity();
 
-size_t Lanes() { return hn::Lanes(D()); }
+HWY_INLINE size_t Lanes() { return hn::Lanes(D()); }
 
 // exp(x) for x <= 0 or NaN, relative error below 2^-22; 0 below -87.3, so no denormals.
 // x = n ln2 + r with n rounded by adding 1.5 * 2^23, then a polynomial in r and 2^n by
@@ -83,6 +83,28 @@ HWY_INLINE float ScaleAndMax(float* HWY_RESTRICT row, size_t keys, KeyRange seen
   return hn::GetLane(hn::MaxOfLanes(d, max));
 }
 
+// The lanes of `bits` that belong to keys [k, k + Lanes()).
+HWY_INLINE hn::Mask<D> MaskAt(const uint8_t* bits, size_t k) {
+  const D d;
+  if (Lanes() >= 8) return hn::LoadMaskBits(d, bits + k / 8);
+  uint8_t shifted[8] = {static_cast<uint8_t>(bits[k / 8] >> (k % 8))};
+  return hn::LoadMaskBits(d, shifted);
+}
+
+// The same, hiding where a bit is 0.
+HWY_INLINE float ScaleAndMaxByBits(float* HWY_RESTRICT row, size_t keys, const uint8_t* bits, float scale) {
+  const D d;
+  const V factor = hn::Set(d, scale);
+  const V hidden = hn::Set(d, kNegInf);
+  V max = hidden;
+  for (size_t k = 0; k < keys; k += Lanes()) {
+    const V v = hn::IfThenElse(MaskAt(bits, k), hn::Mul(hn::Load(d, row + k), factor), hidden);
+    hn::Store(v, d, row + k);
+    max = hn::Max(v, max);
+  }
+  return hn::GetLane(hn::MaxOfLanes(d, max));
+}
+
 // row[k] = exp(row[k] - max); returns their sum.
 HWY_INLINE float ExpRow(float* HWY_RESTRICT row, size_t keys, float max) {
   const D d;
@@ -106,12 +128,18 @@ HWY_INLINE float ExpRow(float* HWY_RESTRICT row, size_t keys, float max) {
   return hn::GetLane(hn::SumOfLanes(d, hn::Add(s0, s1)));
 }
 
+HWY_INLINE KeyRange SeenBy(const ScoreBlock& block, int64_t row) {
+  return block.visible == nullptr ? KeyRange{0, block.keys} : block.visible[row];
+}
+
 void SoftmaxBlock(const ScoreBlock& block, const RowState& state) {
   const auto keys = (block.keys + kRowMultiple - 1) / kRowMultiple * kRowMultiple;
   for (int64_t r = 0; r < block.rows; ++r) {
     float* row = block.scores + r * block.stride;
-    const KeyRange seen = block.visible == nullptr ? KeyRange{0, block.keys} : block.visible[r];
-    const float block_max = ScaleAndMax(row, static_cast<size_t>(keys), seen, block.scale);
+    const auto whole = static_cast<size_t>(keys);
+    const float block_max = block.bits != nullptr
+                                ? ScaleAndMaxByBits(row, whole, block.bits + r * block.bits_stride, block.scale)
+                                : ScaleAndMax(row, whole, SeenBy(block, r), block.scale);
     const float old_max = state.max[r];
     const float new_max = std::max(old_max, block_max);
     // Without a finite maximum every score is -inf or NaN: 0 keeps -inf - m defined.
@@ -132,16 +160,17 @@ void AccumulateVisible(const ScoreBlock& block, const float* value, int64_t valu
   for (int64_t r = 0; r < block.rows; ++r) {
     const float* p = block.scores + r * block.stride;
     float* acc = state.acc + r * state.acc_stride;
-    const KeyRange seen = block.visible == nullptr ? KeyRange{0, block.keys} : block.visible[r];
+    const KeyRange seen = SeenBy(block, r);
+    const uint8_t* bits = block.bits == nullptr ? nullptr : block.bits + r * block.bits_stride;
     for (int64_t k = seen.begin; k < seen.end; ++k) {
+      if (bits != nullptr && (bits[k / 8] >> (k % 8) & 1) == 0) continue;
       const float* v = value + k * value_stride;
       for (int64_t c = 0; c < value_dim; ++c) acc[c] += p[k] * v[c];
     }
   }
 }
 
-void WeightsRow(const float* HWY_RESTRICT scores, int64_t count, float max, float sum,
-                float* HWY_RESTRICT destination) {
+void WeightsRow(const float* scores, int64_t count, float max, float sum, float* destination) {
   const D d;
   const auto keys = static_cast<size_t>(count);
   const V m = hn::Set(d, max == kNegInf ? 0.0F : max);
@@ -173,7 +202,7 @@ bool AllFinite(const float* values, int64_t count) {
   return finite;
 }
 
-bool DivideRow(const float* HWY_RESTRICT source, int64_t count, float divisor, float* HWY_RESTRICT destination) {
+bool DivideRow(const float* source, int64_t count, float divisor, float* destination) {
   const D d;
   const auto n = static_cast<size_t>(count);
   const V l = hn::Set(d, divisor);

@@ -31,10 +31,16 @@ struct ScoreBlock {
   int64_t stride;
   int64_t rows;
   int64_t keys;
-  // Per row the visible keys within the block, 0 <= begin <= end <= keys; nullptr if all are.
+  // Per row the visible keys within the block, 0 <= begin <= end <= keys; nullptr if all
+  // are, or `bits` says.
   const KeyRange* visible;
   // Factor on the scores.
   float scale = 1;
+  // Per row a bit per key, least significant first, 1 where visible; readable 8 bytes
+  // beyond. nullptr if `visible` says.
+  const uint8_t* bits = nullptr;
+  // In bytes.
+  int64_t bits_stride = 0;
 };
 
 // Brings the state forward by a block, s being its scores times its scale: m' = max(m, max s), acc and l scaled by
@@ -47,10 +53,12 @@ void SoftmaxBlock(const ScoreBlock& block, const RowState& state);
 void AccumulateVisible(const ScoreBlock& block, const float* value, int64_t value_stride, int64_t value_dim,
                        const RowState& state);
 
-// destination[k] = exp(scores[k] - max) / sum for k < keys. `scores` as a ScoreBlock row.
+// destination[k] = exp(scores[k] - max) / sum for k < keys; the two may be the same. `scores`
+// as a ScoreBlock row.
 void WeightsRow(const float* scores, int64_t keys, float max, float sum, float* destination);
 
-// destination[i] = source[i] / divisor; returns whether all results are finite.
+// destination[i] = source[i] / divisor; the two may be the same. Returns whether all results
+// are finite.
 bool DivideRow(const float* source, int64_t n, float divisor, float* destination);
 
 // Whether none of the elements is NaN or infinite.

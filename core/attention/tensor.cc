@@ -24,6 +24,41 @@ const char* DataTypeName(DataType dtype) {
   return "?";
 }
 
+int64_t ElementBytes(DataType dtype) {
+  switch (dtype) {
+    case DataType::kFloat32:
+      return 4;
+    case DataType::kFloat16:
+    case DataType::kBfloat16:
+      return 2;
+    case DataType::kBool:
+    case DataType::kBit:
+      break;
+  }
+  return 1;
+}
+
+std::optional<int64_t> Product(std::span<const int64_t> factors) {
+  int64_t product = 1;
+  bool overflow = false;
+  for (const int64_t factor : factors) {
+    // A 0 makes the product 0 even if the rest would overflow.
+    if (factor == 0) return 0;
+    overflow = overflow || __builtin_mul_overflow(product, factor, &product);
+  }
+  return overflow ? std::nullopt : std::optional<int64_t>(product);
+}
+
+std::optional<int64_t> TensorBytes(DataType dtype, std::span<const int64_t> shape) {
+  std::vector<int64_t> factors(shape.begin(), shape.end());
+  if (dtype != DataType::kBit) {
+    factors.push_back(ElementBytes(dtype));
+  } else if (!factors.empty()) {
+    factors.back() = factors.back() / 8 + (factors.back() % 8 != 0 ? 1 : 0);
+  }
+  return Product(factors);
+}
+
 void Fragments::Append(std::span<const std::byte> piece) {
   if (piece.empty()) return;
   pieces_.push_back(piece);

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -16,6 +17,19 @@ enum class DataType { kFloat32, kFloat16, kBfloat16, kBool, kBit };
 
 // "FLOAT32", "BIT", ...: the word used in messages to users.
 const char* DataTypeName(DataType dtype);
+
+// Whether it is one of the types for numbers; the others are for masks.
+inline bool IsFloat(DataType dtype) { return dtype != DataType::kBool && dtype != DataType::kBit; }
+
+// Bytes of an element. REQUIRES: not kBit.
+int64_t ElementBytes(DataType dtype);
+
+// Product of non-negative factors, or nothing if it passes 2^63 - 1.
+std::optional<int64_t> Product(std::span<const int64_t> factors);
+
+// Bytes of a tensor (kBit: rows padded to bytes), or nothing if they pass 2^63 - 1.
+// REQUIRES: no extent is negative.
+std::optional<int64_t> TensorBytes(DataType dtype, std::span<const int64_t> shape);
 
 // Bytes in consecutive pieces. Does not own them. Thread-compatible.
 class Fragments {

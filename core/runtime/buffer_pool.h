@@ -41,6 +41,9 @@ class Buffer {
   size_t capacity_ = 0;
 };
 
+// `size` rounded up to whole cache lines: where the next thing in a block begins aligned.
+inline size_t AlignedSize(size_t size) { return (size + 63) / 64 * 64; }
+
 // A pool of blocks in size classes (four per power of two), last in, first out.
 // Thread-safe. Must outlive its buffers.
 class BufferPool {

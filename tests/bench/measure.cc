@@ -8,6 +8,7 @@
 #include "core/attention/attention_job.h"
 #include "core/attention/engine.h"
 #include "core/runtime/clock.h"
+#include "tests/bench/option_run.h"
 #include "tests/support/attention_problem.h"
 
 namespace attnd::bench {
@@ -65,7 +66,7 @@ class ServiceRun {
     // The callback may come after this call gave up waiting, so it keeps nothing of it.
     const auto job = NewAttentionJob(problem_.Request(), problem_.plan(), kEngine, &pool_,
                                      [](const absl::StatusOr<AttentionResult>&, const JobTimings&) {});
-    if (executor_.Submit(job, AttentionJobSpec(problem_.plan())).ok()) {
+    if (executor_.Submit(job, AttentionJobSpec(problem_.plan(), kEngine)).ok()) {
       (void)executor_.AwaitIdle(Clock::Real().Now() + std::chrono::minutes(10));
     }
   }
@@ -127,18 +128,15 @@ Turns ShareTurns(const Subject& subject, double work, const std::function<double
   return turns;
 }
 
-Turns RatioTurns(const Row& row, const MeasureOptions& options) {
-  ServiceRun one(row, 1);
-  ServiceRun many(row, row.workers);
-  const Subject run_one{[&one] { one(); }, WallSeconds};
-  const Subject run_many{[&many] { many(); }, WallSeconds};
-  run_one.run();
-  run_many.run();
+// Every run of `subject` stands between two of `baseline`.
+Turns PairedTurns(const Subject& baseline, const Subject& subject, const MeasureOptions& options) {
+  baseline.run();
+  subject.run();
   Turns turns;
-  double before = TimeTurn(run_one, options, turns);
+  double before = TimeTurn(baseline, options, turns);
   for (int i = 0; i < options.rounds; ++i) {
-    const double seconds = TimeTurn(run_many, options, turns);
-    const double after = TimeTurn(run_one, options, turns);
+    const double seconds = TimeTurn(subject, options, turns);
+    const double after = TimeTurn(baseline, options, turns);
     turns.baselines.push_back((before + after) / 2);
     turns.seconds.push_back(seconds);
     turns.values.push_back(turns.baselines.back() / seconds);
@@ -147,10 +145,30 @@ Turns RatioTurns(const Row& row, const MeasureOptions& options) {
   return turns;
 }
 
+Turns WorkersTurns(const Row& row, const MeasureOptions& options) {
+  ServiceRun one(row, 1);
+  ServiceRun many(row, row.workers);
+  return PairedTurns({[&one] { one(); }, WallSeconds}, {[&many] { many(); }, WallSeconds}, options);
+}
+
+Turns OverPlainTurns(const Row& row, const MeasureOptions& options) {
+  Row without = row;
+  without.option = Option::kNone;
+  OptionRun plain(without);
+  OptionRun with(row);
+  return PairedTurns({[&plain] { plain(); }, ThreadSeconds}, {[&with] { with(); }, ThreadSeconds}, options);
+}
+
 Turns MeasureTurns(const Row& row, const ReadYardstick& read, const MeasureOptions& options) {
   const auto peak = [&row] { return FmaPeak(row.workers, kYardstickSeconds); };
   const auto bandwidth = [&row, &read] { return read.BytesPerSecond(row.workers); };
-  if (row.measure == Measure::kWorkersRatio) return RatioTurns(row, options);
+  if (row.measure == Measure::kWorkersRatio) return WorkersTurns(row, options);
+  if (row.measure == Measure::kOverPlain) return OverPlainTurns(row, options);
+  if (row.option != Option::kNone || row.dtype != DataType::kFloat32) {
+    OptionRun run(row);
+    run();
+    return ShareTurns({[&run] { run(); }, ThreadSeconds}, run.flops(), peak, options);
+  }
   if (row.workers > 1) {
     ServiceRun run(row, row.workers);
     return ShareTurns({[&run] { run(); }, WallSeconds}, WorkOf(row), peak, options);
@@ -172,9 +190,11 @@ double Median(std::vector<double> values) {
 double WorkOf(const Row& row) {
   if (row.measure == Measure::kShareOfBandwidth) return CacheBytes(row.dims);
   const Dims& d = row.dims;
-  const Visibility visibility =
-      row.causal ? Visibility::Causal(d.q_len, d.kv_len, {d.kv_len - d.q_len}) : Visibility(d.q_len, d.kv_len);
-  return 2 * visibility.Pairs(0) * static_cast<double>(d.batch * d.heads * (d.head_dim + d.value_dim));
+  Visibility visibility;
+  visibility.kv_end = d.kv_len;
+  visibility.causal = row.causal;
+  visibility.shift = d.kv_len - d.q_len;
+  return 2 * visibility.Pairs(0, d.q_len) * static_cast<double>(d.batch * d.heads * (d.head_dim + d.value_dim));
 }
 
 MachineResult MeasureMachine(const ReadYardstick& read, const MeasureOptions& options) {

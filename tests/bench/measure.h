@@ -22,7 +22,7 @@ struct RowResult {
   Row row;
   // Median over the turns of the share or ratio.
   double value = 0;
-  // Median yardstick: FLOP/s, bytes/s, or seconds of one worker.
+  // Median yardstick: FLOP/s, bytes/s, or seconds of one worker or of the plain shape.
   double baseline = 0;
   // Median seconds of one run, and the number of runs.
   double seconds = 0;
@@ -44,7 +44,8 @@ RowResult MeasureRow(const Row& row, const ReadYardstick& read, const MeasureOpt
 
 double Median(std::vector<double> values);
 
-// FLOPs on visible pairs, or bytes of key and value: what a row's share counts.
+// FLOPs on visible pairs, or bytes of key and value: what a row's share counts. REQUIRES: the
+// row has no option.
 double WorkOf(const Row& row);
 
 }  // namespace attnd::bench

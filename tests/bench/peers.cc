@@ -44,7 +44,8 @@ class TemporaryFile {
 nlohmann::json Question(const std::vector<RowResult>& rows, const MeasureOptions& options) {
   nlohmann::json question = {{"rounds", options.rounds}, {"rows", nlohmann::json::array()}};
   for (const RowResult& result : rows) {
-    if (result.row.measure == Measure::kWorkersRatio) continue;
+    const bool plain = result.row.option == Option::kNone && result.row.dtype == DataType::kFloat32;
+    if (result.row.measure == Measure::kWorkersRatio || !plain) continue;
     const Dims& d = result.row.dims;
     question["rows"].push_back({{"name", result.row.name},
                                 {"threads", result.row.workers},

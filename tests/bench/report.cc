@@ -28,9 +28,15 @@ const char* FieldOf(Measure measure) {
     case Measure::kShareOfBandwidth:
       return "share_of_bandwidth";
     case Measure::kWorkersRatio:
+    case Measure::kOverPlain:
       return "ratio";
   }
   return "?";
+}
+
+const char* NameOf(DataType dtype) {
+  if (dtype == DataType::kFloat16) return "f16";
+  return dtype == DataType::kBfloat16 ? "bf16" : "f32";
 }
 
 template <typename... Args>
@@ -92,7 +98,7 @@ std::string Json(const MachineResult& machine, const std::vector<RowResult>& row
   json["rows"] = nlohmann::json::array();
   for (const RowResult& result : rows) {
     nlohmann::json row = {{"name", result.row.name},       {"workers", result.row.workers},
-                          {"engine", EngineName(kEngine)}, {"dtype", "f32"},
+                          {"engine", EngineName(kEngine)}, {"dtype", NameOf(result.row.dtype)},
                           {"baseline", result.baseline},   {"target", result.target},
                           {"seconds", result.seconds},     {"runs", result.runs}};
     row[FieldOf(result.row.measure)] = result.value;

@@ -1,35 +1,43 @@
-// Node tests of the ONNX operator `Attention` (opset 23 and 24) as requests of ours.
+// Node tests of the ONNX operator `Attention` (opset 23 to 25) as requests of ours.
 #ifndef ATTND_TESTS_CONFORMANCE_ONNX_CASE_H_
 #define ATTND_TESTS_CONFORMANCE_ONNX_CASE_H_
 
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "core/attention/request.h"
-#include "core/linear/safetensors.h"
 
 namespace attnd {
 
-// A case in our terms. The request's tensors belong to `file`.
-struct OnnxCase {
-  std::string name;
-  Safetensors file;
-  AttentionRequest request;
-  // Expected results; empty where the case has none.
-  std::vector<double> output;
-  std::vector<double> weights;
+// A result as the case has it.
+struct OnnxResult {
+  DataType dtype = DataType::kFloat32;
+  std::vector<int64_t> shape;
+  std::vector<double> values;
 };
 
-// Directories that hold vectors: those of ATTND_CONFORMANCE_DIRS (separated by colons),
-// or else the one beside the sources. Only those that exist.
+// A case in our terms. The request owns its tensors.
+struct OnnxCase {
+  AttentionRequest request;
+  OnnxResult output;
+  // Whichever qk_matmul_output is.
+  std::optional<OnnxResult> weights;
+  std::optional<OnnxResult> scores;
+};
+
+// Directories that hold vectors: the one beside the sources if it is there, and those of
+// ATTND_CONFORMANCE_DIRS (separated by colons), whether they are or not.
 std::vector<std::string> OnnxDirectories();
 
-// The .safetensors files of a directory, sorted.
+// The .safetensors files of a directory, sorted. None if it is not there.
 std::vector<std::string> OnnxFiles(const std::string& directory);
 
-// Reads a case. Fails with kUnimplemented, saying why, if it needs what requests cannot
-// say yet, and otherwise if the file is broken.
+// Reads a case. A cache is put in front of key and value, and must then be the case's
+// present_key and present_value; a mask that ends early is filled up. Fails, saying why, if
+// the file is broken or has something that these rules do not know.
 absl::StatusOr<OnnxCase> ReadOnnxCase(const std::string& path);
 
 }  // namespace attnd

@@ -61,6 +61,16 @@ void CompareWithGenerated(const std::string& bytes, const Pieces& pieces, const 
   Require(Canonical(*ours) == Canonical(*theirs), "the messages differ", skeleton.status());
 }
 
+// What is read from a request is written again so that it reads the same.
+template <typename Call, typename Encode, typename Decode>
+void RequireRoundTrip(const Call& call, Encode encode, Decode decode) {
+  const std::string once = ToString(encode(call));
+  const Pieces pieces(once);
+  const auto again = decode(pieces.views(), nullptr);
+  Require(again.ok(), "our own request is refused", again.status());
+  Require(ToString(encode(*again)) == once, "our own request reads differently", again.status());
+}
+
 void DecodeRequest(const std::string& bytes, const Pieces& pieces) {
   const auto call = DecodeAttendRequest(pieces.views(), nullptr);
   if (!call.ok()) {
@@ -74,10 +84,22 @@ void DecodeRequest(const std::string& bytes, const Pieces& pieces) {
   Require(query == (call->reply_with_values ? FloatBytes({values.data(), static_cast<size_t>(values.size())})
                                             : theirs.query().data()),
           "the queries differ", call.status());
+  RequireRoundTrip(
+      *call, [](const AttendCall& c) { return EncodeAttendRequest(c.request); }, DecodeAttendRequest);
 }
 
-void DecodeResponse(const Pieces& pieces) {
-  const auto reply = DecodeAttendResponse(pieces.views());
+void DecodeMerge(const Pieces& pieces) {
+  const auto call = DecodeMergeRequest(pieces.views(), nullptr);
+  if (!call.ok()) {
+    Require(FieldOf(call.status()).has_value(), "no field is named", call.status());
+    return;
+  }
+  RequireRoundTrip(
+      *call, [](const MergeCall& c) { return EncodeMergeRequest(c.inputs); }, DecodeMergeRequest);
+}
+
+template <typename Reply>
+void RequireReplyOrInternalError(const absl::StatusOr<Reply>& reply) {
   Require(reply.ok() || reply.status().code() == absl::StatusCode::kInternal, "not an internal error", reply.status());
 }
 
@@ -93,11 +115,16 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size < 2) return 0;
   const std::string bytes(reinterpret_cast<const char*>(data) + 2, size - 2);
   const attnd::codec::Pieces pieces = attnd::codec::Cut(bytes, data[1]);
-  const std::array<const google::protobuf::Message*, 3> types = {&attnd::v1::AttendRequest::default_instance(),
-                                                                 &attnd::v1::AttendResponse::default_instance(),
-                                                                 &attnd::v1::AttendStreamResponse::default_instance()};
-  attnd::codec::CompareWithGenerated(bytes, pieces, *types[data[0] % types.size()]);
-  if (data[0] % types.size() == 0) attnd::codec::DecodeRequest(bytes, pieces);
-  if (data[0] % types.size() == 1) attnd::codec::DecodeResponse(pieces);
+  namespace codec = attnd::codec;
+  const std::array<const google::protobuf::Message*, 5> types = {
+      &attnd::v1::AttendRequest::default_instance(), &attnd::v1::AttendResponse::default_instance(),
+      &attnd::v1::AttendStreamResponse::default_instance(), &attnd::v1::MergeRequest::default_instance(),
+      &attnd::v1::MergeResponse::default_instance()};
+  const size_t type = data[0] % types.size();
+  codec::CompareWithGenerated(bytes, pieces, *types[type]);
+  if (type == 0) codec::DecodeRequest(bytes, pieces);
+  if (type == 1) codec::RequireReplyOrInternalError(codec::DecodeAttendResponse(pieces.views()));
+  if (type == 3) codec::DecodeMerge(pieces);
+  if (type == 4) codec::RequireReplyOrInternalError(codec::DecodeMergeResponse(pieces.views()));
   return 0;
 }

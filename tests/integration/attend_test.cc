@@ -42,7 +42,7 @@ TEST(AttendTest, AgreesWithTheReferenceForManyShapes) {
   for (const Dims& dims : shapes) {
     ProblemSpec spec;
     spec.dims = dims;
-    spec.outputs = {true, true};
+    spec.outputs = {.lse = true, .weights = WeightsOutput()};
     spec.seed = seed++;
     SCOPED_TRACE(spec.ToString());
     const AttentionProblem problem(spec);
@@ -61,7 +61,7 @@ TEST(AttendTest, AppliesCausalMasksByPosition) {
     spec.dims = {2, 4, 2, 60, 100, 16, 16};
     spec.options.causal = true;
     spec.options.alignment = alignment;
-    spec.outputs = {true, true};
+    spec.outputs = {.lse = true, .weights = WeightsOutput()};
     const AttentionProblem problem(spec);
     ExpectRight(problem, Attend(server, ToProto(problem)));
   }
@@ -171,7 +171,7 @@ TEST(AttendTest, SendsLargeResponsesWhole) {
   const RunningServer server;
   ProblemSpec spec;
   spec.dims = {1, 1, 1, 2000, 1500, 4, 4};
-  spec.outputs = {true, true};
+  spec.outputs = {.lse = true, .weights = WeightsOutput()};
   const AttentionProblem problem(spec);
   const v1::AttendResponse response = Attend(server, ToProto(problem));
   EXPECT_EQ(response.weights().data().size(), sizeof(float) * 2000 * 1500);

@@ -141,6 +141,80 @@ TEST_F(AttnctlTest, FlagsBeatTheFile) {
   EXPECT_EQ(seen_.heads(), 1);
 }
 
+TEST_F(AttnctlTest, SendsEveryOption) {
+  const std::vector<float> zeros(4, 0.0F);
+  const std::vector<std::byte> keep(4, std::byte{1});
+  const StoredTensor mask = {"mask", StoredType::kBool, {2, 2}, keep};
+  const std::string input = TempPath("every.safetensors");
+  ASSERT_THAT(WriteSafetensors(input,
+                               std::vector{F32("query", {2, 2}, zeros), F32("key", {2, 2}, zeros),
+                                           F32("value", {2, 2}, zeros), F32("bias.0", {2, 2}, zeros), mask},
+                               {{"mask_polarity", "keep"}, {"softcap", "30"}, {"window_left", "128"}}),
+              IsOk());
+  const std::string output = TempPath("every_out.safetensors");
+  const Outcome outcome = Run({"attend",
+                               "--input",
+                               input,
+                               "--output",
+                               output,
+                               "--causal",
+                               "-1",
+                               "--k-offset=-2",
+                               "--window-right",
+                               "3",
+                               "--kv-lengths",
+                               "2",
+                               "--kv-starts",
+                               "0",
+                               "--prefix-lengths",
+                               "1",
+                               "--query-ids",
+                               "1,1",
+                               "--sinks=-1.5",
+                               "--alibi-slopes",
+                               "0.5",
+                               "--rope-style",
+                               "interleaved",
+                               "--rope-theta",
+                               "1000",
+                               "--outputs",
+                               "lse,weights,scores",
+                               "--weights-heads",
+                               "mean",
+                               "--weights-rows",
+                               "1,0",
+                               "--score-stage",
+                               "biased",
+                               "--output-dtype",
+                               "float32"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  const v1::AttentionOptions& options = seen_.options();
+  EXPECT_TRUE(options.causal());
+  EXPECT_EQ(options.alignment(), v1::ALIGNMENT_OFFSET);
+  EXPECT_THAT(options.q_offset(), ElementsAre(-1));
+  EXPECT_THAT(options.k_offset(), ElementsAre(-2));
+  EXPECT_EQ(options.window().left(), 128);
+  EXPECT_EQ(options.window().right(), 3);
+  EXPECT_THAT(options.kv_lengths(), ElementsAre(2));
+  EXPECT_THAT(options.prefix_lengths(), ElementsAre(1));
+  ASSERT_EQ(options.masks_size(), 1);
+  EXPECT_EQ(options.masks(0).polarity(), v1::Mask::POLARITY_KEEP);
+  EXPECT_EQ(options.masks(0).tensor().dtype(), v1::DATA_TYPE_BOOL);
+  ASSERT_EQ(options.biases_size(), 1);
+  EXPECT_THAT(options.biases(0).shape(), ElementsAre(2, 2));
+  EXPECT_EQ(options.softcap(), 30);
+  EXPECT_THAT(options.documents().query_ids(), ElementsAre(1, 1));
+  EXPECT_THAT(ValuesOf(options.sinks()), ElementsAre(-1.5F));
+  EXPECT_THAT(ValuesOf(options.alibi_slopes()), ElementsAre(0.5F));
+  EXPECT_EQ(options.rope().style(), v1::Rope::STYLE_INTERLEAVED);
+  EXPECT_EQ(options.rope().theta(), 1000);
+  EXPECT_EQ(seen_.outputs().dtype(), v1::DATA_TYPE_FLOAT32);
+  EXPECT_TRUE(seen_.outputs().has_lse());
+  EXPECT_EQ(seen_.outputs().weights().heads(), v1::WeightsOutput::HEADS_MEAN);
+  EXPECT_THAT(seen_.outputs().weights().rows(), ElementsAre(1, 0));
+  EXPECT_EQ(seen_.outputs().scores().stage(), v1::ScoresOutput::STAGE_BIASED);
+}
+
 TEST_F(AttnctlTest, CausalNeedsNoValue) {
   ASSERT_EQ(Run({"attend", "--example", "cat-sat", "--causal"}).exit_code, 0);
   EXPECT_TRUE(seen_.options().causal());
@@ -161,15 +235,18 @@ TEST_F(AttnctlTest, ReportsWhatTheServerRefuses) {
 
 TEST_F(AttnctlTest, ReportsFilesThatAreNotRight) {
   const std::vector<double> doubles = {1, 2};
-  ASSERT_THAT(WriteSafetensors(
-                  TempPath("f64"),
-                  std::vector{StoredTensor{"query", StoredType::kF64, {2, 1}, std::as_bytes(std::span(doubles))}}, {}),
-              IsOk());
+  std::vector<StoredTensor> tensors;
+  for (const char* name : {"query", "key", "value"}) {
+    tensors.push_back({name, StoredType::kF64, {2, 1}, std::as_bytes(std::span(doubles))});
+  }
+  ASSERT_THAT(WriteSafetensors(TempPath("f64"), tensors, {}), IsOk());
   const std::vector<std::pair<std::string, std::string>> cases = {
       {"/nowhere/case.safetensors", "/nowhere/case.safetensors: No such file or directory"},
       {TempPath("f64"), "tensor 'query': F64 elements; save it as float32"},
       {WriteCase("bad_scale", {{"scale", "big"}}), "metadata 'scale': 'big' is not a finite number"},
-      {WriteCase("softcap", {{"softcap", "30"}}), "'softcap' would change the result"},
+      {WriteCase("top_k", {{"top_k", "3"}}), "'top_k' would change the result"},
+      {WriteCase("is_causal", {{"is_causal", "1"}}), "'is_causal' is no option here; say it with causal"},
+      {WriteCase("stage", {{"outputs", "scores"}}), "metadata 'score_stage': is needed with scores"},
       {WriteCase("casual", {{"casual", "true"}}), "'casual' is no option; is 'causal' meant?"},
   };
   for (const auto& [path, message] : cases) {
@@ -242,16 +319,30 @@ TEST(AttnctlUsageTest, WrongUsageIsOneLineAndStatusTwo) {
       {{"attend", "--example", "dog"}, "--example: 'dog' is not known"},
       {{"attend", "--example", "cat-sat", "--input", "x"}, "give one of --input"},
       {{"attend", "--query", "q.npy"}, "--query, --key and --value go together"},
-      {{"attend", "--example", "cat-sat", "--heads", "0"}, "--heads: '0' is not a number of heads >= 1"},
+      {{"attend", "--example", "cat-sat", "--heads", "0"}, "--heads: '0' is not an integer >= 1"},
       {{"attend", "--example", "cat-sat", "--kv-heads", "two"}, "--kv-heads: 'two'"},
       {{"attend", "--example", "cat-sat", "--causal=left"}, "--causal: 'left' is not top_left, bottom_right"},
       {{"attend", "--example", "cat-sat", "--scale", "inf"}, "--scale: 'inf' is not a finite number"},
-      {{"attend", "--example", "cat-sat", "--outputs", "scores"}, "--outputs: 'scores' is not lse or weights"},
-      {{"attend", "--example", "cat-sat", "--layout", "packed"}, "--layout: 'packed' is not heads_first"},
+      {{"attend", "--example", "cat-sat", "--outputs", "scores"}, "--score-stage: is needed with scores"},
+      {{"attend", "--example", "cat-sat", "--layout", "ragged"},
+       "--layout: 'ragged' is not heads_first, tokens_first or packed"},
       {{"attend", "--example", "cat-sat", "--priority", "1e3"}, "--priority: '1e3'"},
       {{"attend", "--example", "cat-sat", "--output", "out.txt"}, "--output: 'out.txt' ends in neither"},
       {{"attend", "--example", "cat-sat", "--outputs", "lse", "--output", "out.npy"}, "holds one array"},
-      {{"attend", "--example", "cat-sat", "--softcap", "30"}, "--softcap"},
+      {{"attend", "--example", "cat-sat", "--outputs", "max"}, "--outputs: 'max' is not lse, weights or scores"},
+      {{"attend", "--example", "cat-sat", "--output", "out.npy"}, "holds one array"},
+      {{"attend", "--query", "q.npy", "--key", "k.npy", "--value", "v.npy", "--output-dtype", "bfloat16", "--output",
+        "out.npy"},
+       "cannot hold bfloat16"},
+      {{"attend", "--example", "cat-sat", "--softcap", "x"}, "--softcap: 'x' is not a finite number"},
+      {{"attend", "--example", "cat-sat", "--mask", "m.bin", "--mask-polarity", "keep"}, "--mask: 'm.bin' is no .npy"},
+      {{"attend", "--example", "cat-sat", "--mask", "m.npy"}, "--mask-polarity: is needed with a mask"},
+      {{"attend", "--example", "cat-sat", "--mask-polarity", "keep"}, "--mask-polarity: there is no mask"},
+      {{"attend", "--example", "cat-sat", "--causal", "top_left", "--alignment", "bottom_right"},
+       "--causal: 'top_left' stands for alignment top_left, but alignment is 'bottom_right'"},
+      {{"attend", "--example", "cat-sat", "--kv-lengths", "1;2"}, "--kv-lengths: '1;2' is not one integer, or several"},
+      {{"attend", "--example", "cat-sat", "--rope-theta", "10"}, "--rope-style: is needed"},
+      {{"attend", "--example", "cat-sat", "--window", "3"}, "--window"},
       {{"info", "--timeout", "5"}, "--timeout: '5' is not a time"},
       {{"info", "--timeout", "1e999s"}, "--timeout: '1e999s' is not a time"},
       {{"info", "--server", "localhost"}, "address: 'localhost' is none of HOST:PORT"},
@@ -273,6 +364,14 @@ TEST(AttnctlUsageTest, HelpGoesToStandardOutput) {
     EXPECT_EQ(outcome.err, "");
     EXPECT_THAT(outcome.out, HasSubstr("attnctl"));
   }
+}
+
+TEST(AttnctlUsageTest, HelpOfAttendFitsTwoScreens) {
+  std::istringstream help(Attnctl({"attend", "--help"}).out);
+  int lines = 0;
+  for (std::string line; std::getline(help, line); ++lines) EXPECT_LE(line.size(), 110) << line;
+  EXPECT_LE(lines, 100);
+  EXPECT_GE(lines, 50);
 }
 
 }  // namespace

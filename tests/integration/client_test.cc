@@ -93,7 +93,7 @@ TEST(ClientTest, SendsTheRequestAndReturnsTheReply) {
   input.request.options.causal = true;
   input.request.options.alignment = Alignment::kOffset;
   input.request.options.q_offset = {-3};
-  input.request.outputs = {.lse = true, .weights = true};
+  input.request.outputs = {.lse = true, .weights = WeightsOutput()};
   const auto reply = ConnectTo(server.address())->Attend(input.request);
   ASSERT_THAT(reply, IsOk());
 
@@ -110,11 +110,11 @@ TEST(ClientTest, SendsTheRequestAndReturnsTheReply) {
   ASSERT_TRUE(FakeServer::ComputeAttention(nullptr, seen, &expected).ok());
   EXPECT_EQ(reply->output.values, ValuesOf(expected.output()));
   EXPECT_THAT(reply->output.shape, ElementsAre(2, 1));
-  EXPECT_TRUE(reply->has_lse);
-  EXPECT_EQ(reply->lse.values, ValuesOf(expected.lse()));
-  EXPECT_TRUE(reply->has_weights);
-  EXPECT_EQ(reply->weights.values, ValuesOf(expected.weights()));
-  EXPECT_THAT(reply->weights.shape, ElementsAre(1, 1, 2, 3));
+  ASSERT_TRUE(reply->lse && reply->weights);
+  EXPECT_FALSE(reply->scores);
+  EXPECT_EQ(reply->lse->values, ValuesOf(expected.lse()));
+  EXPECT_EQ(reply->weights->values, ValuesOf(expected.weights()));
+  EXPECT_THAT(reply->weights->shape, ElementsAre(1, 1, 2, 3));
   EXPECT_DOUBLE_EQ(reply->compute_seconds, 0.0025);
   EXPECT_EQ(reply->numerics_id, "fake");
 }

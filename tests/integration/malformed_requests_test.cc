@@ -70,8 +70,14 @@ std::vector<BadRequest> BadRequests() {
       {"unknown dtype", [](Request& r) { r.mutable_query()->set_dtype(static_cast<v1::DataType>(99)); }, "query.dtype"},
       {"unknown layout", [](Request& r) { r.set_layout(static_cast<v1::Layout>(77)); }, "layout"},
       {"heads that disagree", [](Request& r) { r.set_heads(3); }, "heads"},
-      {"unserved dtype", [](Request& r) { r.mutable_key()->set_dtype(v1::DATA_TYPE_FLOAT16); }, "key.dtype",
-       kUnimplemented},
+      {"mask of numbers",
+       [](Request& r) {
+         v1::Mask& mask = *r.mutable_options()->add_masks();
+         mask.set_polarity(v1::Mask::POLARITY_KEEP);
+         *mask.mutable_tensor() = r.key();
+       },
+       "options.masks[0].tensor.dtype"},
+      {"unserved output", [](Request& r) { r.mutable_outputs()->mutable_top_k(); }, "outputs.top_k", kUnimplemented},
       {"causal without alignment", [](Request& r) { r.mutable_options()->set_causal(true); }, "options.alignment"},
   };
 }

@@ -42,7 +42,7 @@ TEST(InfoTest, TellsVersionArithmeticAndLimits) {
   EXPECT_EQ(info.limits().max_queue_bytes(), options.max_queue_bytes);
   EXPECT_EQ(info.limits().max_queue_seconds(), options.max_queue_seconds);
   EXPECT_GT(info.worker_flops_per_second(), 1e6);
-  EXPECT_EQ(info.data_types_size(), 1);
+  EXPECT_EQ(info.data_types_size(), 3);
   EXPECT_GT(info.uptime_seconds(), 0);
 }
 
@@ -143,10 +143,9 @@ TEST(HealthTest, ForgetsWatchersThatGo) {
 
 TEST(UnservedTest, NamesTheMethodOfTheContractThatIsNotServedYet) {
   const RunningServer server;
-  for (const char* method : {"/attnd.v1.AttentionService/MultiHeadAttend", "/attnd.v1.AttentionService/Merge",
-                             "/attnd.v1.WeightsService/ListWeights", "/attnd.v1.WeightsService/DeleteWeights",
-                             "/attnd.v1.WeightsService/SetWeightsAlias", "/attnd.v1.WeightsService/RegisterWeights",
-                             "/no.such.Service/AtAll"}) {
+  for (const char* method : {"/attnd.v1.AttentionService/MultiHeadAttend", "/attnd.v1.WeightsService/ListWeights",
+                             "/attnd.v1.WeightsService/DeleteWeights", "/attnd.v1.WeightsService/SetWeightsAlias",
+                             "/attnd.v1.WeightsService/RegisterWeights", "/no.such.Service/AtAll"}) {
     const grpc::Status status = CallRaw(server.channel(), method, "");
     EXPECT_EQ(status.error_code(), grpc::StatusCode::UNIMPLEMENTED) << method;
     EXPECT_THAT(status.error_message(), HasSubstr(method));

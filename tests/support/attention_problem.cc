@@ -43,30 +43,10 @@ TensorView ViewOf(std::vector<int64_t> shape, const AlignedFloats& data) {
   return {DataType::kFloat32, std::move(shape), Fragments(std::as_bytes(std::span(data)))};
 }
 
+std::byte* BytesAt(AlignedFloats& floats) { return reinterpret_cast<std::byte*>(floats.data()); }
+
 float* Row(AlignedFloats& tensor, const Strides& strides, int64_t b, int64_t h, int64_t i) {
   return tensor.data() + b * strides.batch + h * strides.head + i * strides.token;
-}
-
-// max_ij sum_d |scale q k| over visible, finite pairs.
-double LargestAbsoluteLogit(const AttentionPlan& plan, const AttentionData& in) {
-  const Dims& dims = plan.dims;
-  double largest = 0;
-  for (int64_t b = 0; b < dims.batch; ++b) {
-    for (int64_t h = 0; h < dims.heads; ++h) {
-      for (int64_t i = 0; i < dims.q_len; ++i) {
-        const float* q = in.query + b * plan.query.batch + h * plan.query.head + i * plan.query.token;
-        const KeyRange keys = plan.visibility.Keys(b, i);
-        for (int64_t j = keys.begin; j < keys.end; ++j) {
-          const float* k = in.key + b * plan.key.batch + h / dims.group() * plan.key.head + j * plan.key.token;
-          double sum = 0;
-          for (int64_t d = 0; d < dims.head_dim; ++d) sum += std::abs(static_cast<double>(q[d]) * k[d]);
-          sum *= std::abs(static_cast<double>(plan.scale));
-          if (std::isfinite(sum)) largest = std::max(largest, sum);
-        }
-      }
-    }
-  }
-  return largest;
 }
 
 }  // namespace
@@ -117,9 +97,9 @@ AttentionRequest AttentionProblem::Request() const {
 
 AttentionData AttentionProblem::Inputs() const {
   AttentionData data;
-  data.query = query.data();
-  data.key = key.data();
-  data.value = value.data();
+  data.query = reinterpret_cast<const std::byte*>(query.data());
+  data.key = reinterpret_cast<const std::byte*>(key.data());
+  data.value = reinterpret_cast<const std::byte*>(value.data());
   return data;
 }
 
@@ -129,15 +109,15 @@ float* AttentionProblem::ValueRow(int64_t b, int64_t h, int64_t j) { return Row(
 
 OutputBuffers::OutputBuffers(const AttentionPlan& plan) {
   const auto untouched = std::bit_cast<float>(kUntouchedBits);
-  output = MakeFloats(plan.rows() * plan.dims.value_dim, untouched);
-  lse = MakeFloats(plan.outputs.lse ? plan.rows() : 0, untouched);
-  weights = MakeFloats(plan.outputs.weights ? plan.rows() * plan.dims.kv_len : 0, untouched);
+  output = MakeFloats(plan.rows * plan.dims.value_dim, untouched);
+  lse = MakeFloats(plan.wants_lse ? plan.rows : 0, untouched);
+  weights = MakeFloats(plan.weights.has_value() ? plan.weights->elements : 0, untouched);
 }
 
 AttentionData OutputBuffers::Bind(AttentionData inputs) {
-  inputs.output = output.data();
+  inputs.output = BytesAt(output);
   inputs.lse = lse.empty() ? nullptr : lse.data();
-  inputs.weights = weights.empty() ? nullptr : weights.data();
+  inputs.weights = weights.empty() ? nullptr : BytesAt(weights);
   return inputs;
 }
 
@@ -166,8 +146,8 @@ std::vector<int64_t> WeightsShape(const AttentionPlan& plan) {
 
 std::vector<Tile> TilesOf(const AttentionPlan& plan, int64_t rows_per_tile) {
   std::vector<Tile> tiles;
-  const int64_t rows = plan.dims.group() * plan.dims.q_len;
   for (int64_t b = 0; b < plan.dims.batch; ++b) {
+    const int64_t rows = plan.dims.group() * plan.q_used[b];
     for (int64_t h = 0; h < plan.dims.kv_heads; ++h) {
       for (int64_t begin = 0; begin < rows; begin += rows_per_tile) {
         tiles.push_back({b, h, begin, std::min(begin + rows_per_tile, rows)});
@@ -188,6 +168,7 @@ EngineResult RunTiles(const AttentionPlan& plan, const AttentionData& inputs, co
     if (!counts.ok()) break;
     result.rows.empty += counts->empty;
     result.rows.non_finite += counts->non_finite;
+    result.rows.pairs += counts->pairs;
   }
   result.output = buffers.HeadsFirstOutput(plan);
   result.lse.assign(buffers.lse.begin(), buffers.lse.end());
@@ -201,12 +182,11 @@ EngineResult RunEngine(const AttentionPlan& plan, const AttentionData& inputs) {
 
 EngineResult RunEngine(const AttentionProblem& problem) { return RunEngine(problem.plan(), problem.Inputs()); }
 
-Tolerances TolerancesOf(const AttentionPlan& plan, const AttentionData& inputs, const ReferenceResult<double>& exact) {
+Tolerances TolerancesOf(const AttentionRequest& request, const ReferenceResult<double>& exact) {
   Tolerances tolerances;
-  tolerances.output = OutputTolerance(plan, inputs, exact);
-  if (!plan.outputs.lse && !plan.outputs.weights) return tolerances;
-  const ReferenceResult<float> plain = ReferenceAttention<float>(plan, inputs);
-  const double rounding = 0x1p-24 * (1 + LargestAbsoluteLogit(plan, inputs));
+  tolerances.output = OutputTolerance(request, exact);
+  const ReferenceResult<float> plain = ReferenceAttention<float>(request);
+  const double rounding = 0x1p-24 * (1 + exact.magnitude);
   tolerances.weights = 2 * WorstError(plain.weights, exact.weights) + rounding;
   tolerances.lse = 2 * WorstError(plain.lse, exact.lse) + 2 * rounding;
   return tolerances;
@@ -214,13 +194,13 @@ Tolerances TolerancesOf(const AttentionPlan& plan, const AttentionData& inputs, 
 
 void ExpectMatchesReference(const AttentionProblem& problem, const EngineResult& result) {
   const AttentionPlan& plan = problem.plan();
-  const ReferenceResult<double> exact = ReferenceAttention<double>(plan, problem.Inputs());
-  const Tolerances tolerances = TolerancesOf(plan, problem.Inputs(), exact);
+  const ReferenceResult<double> exact = ReferenceAttention<double>(problem.Request());
+  const Tolerances tolerances = TolerancesOf(problem.Request(), exact);
   EXPECT_TRUE(AlmostEqual(result.output, exact.output, tolerances.output, OutputShape(plan)));
-  if (plan.outputs.lse) {
+  if (plan.wants_lse) {
     EXPECT_TRUE(AlmostEqual(result.lse, exact.lse, tolerances.lse, LseShape(plan)));
   }
-  if (plan.outputs.weights) {
+  if (plan.weights.has_value()) {
     EXPECT_TRUE(AlmostEqual(result.weights, exact.weights, tolerances.weights, WeightsShape(plan)));
   }
 }

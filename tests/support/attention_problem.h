@@ -117,7 +117,7 @@ struct Tolerances {
   double lse = 0;
   double weights = 0;
 };
-Tolerances TolerancesOf(const AttentionPlan& plan, const AttentionData& inputs, const ReferenceResult<double>& exact);
+Tolerances TolerancesOf(const AttentionRequest& request, const ReferenceResult<double>& exact);
 
 // Compares everything the result holds with the oracle.
 void ExpectMatchesReference(const AttentionProblem& problem, const EngineResult& result);

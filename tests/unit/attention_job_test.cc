@@ -24,7 +24,10 @@
 namespace attnd {
 namespace {
 
-std::span<const float> FloatsOf(const Buffer& buffer) { return {buffer.floats(), buffer.size() / sizeof(float)}; }
+std::span<const float> FloatsOf(const ResultTensor& tensor) {
+  EXPECT_EQ(tensor.dtype, DataType::kFloat32);
+  return {tensor.data.floats(), tensor.data.size() / sizeof(float)};
+}
 
 // What a job called back with.
 struct Outcome {
@@ -71,14 +74,14 @@ ProblemSpec Spec(const Dims& dims, bool causal = false) {
   spec.dims = dims;
   spec.options.causal = causal;
   spec.options.alignment = causal ? Alignment::kBottomRight : Alignment::kUnset;
-  spec.outputs = {.lse = true, .weights = true};
+  spec.outputs = {.lse = true, .weights = WeightsOutput()};
   return spec;
 }
 
 void ExpectSameBits(const AttentionResult& actual, const AttentionResult& expected) {
-  EXPECT_TRUE(SameBits(FloatsOf(actual.output), FloatsOf(expected.output), expected.output_shape));
-  EXPECT_TRUE(SameBits(FloatsOf(actual.lse), FloatsOf(expected.lse), expected.lse_shape));
-  EXPECT_TRUE(SameBits(FloatsOf(actual.weights), FloatsOf(expected.weights), expected.weights_shape));
+  EXPECT_TRUE(SameBits(FloatsOf(actual.output), FloatsOf(expected.output), expected.output.shape));
+  EXPECT_TRUE(SameBits(FloatsOf(*actual.lse), FloatsOf(*expected.lse), expected.lse->shape));
+  EXPECT_TRUE(SameBits(FloatsOf(*actual.weights), FloatsOf(*expected.weights), expected.weights->shape));
 }
 
 TEST_F(AttentionJobTest, ResultsAreThoseOfTheEngine) {
@@ -87,17 +90,18 @@ TEST_F(AttentionJobTest, ResultsAreThoseOfTheEngine) {
     const Outcome outcome = Run(problem.Request());
     ASSERT_THAT(*outcome.result, IsOk());
     const AttentionResult& result = outcome.value();
-    EXPECT_EQ(result.output_shape, (std::vector<int64_t>{2, 4, 130, 16}));
-    EXPECT_EQ(result.lse_shape, (std::vector<int64_t>{2, 4, 130}));
-    EXPECT_EQ(result.weights_shape, (std::vector<int64_t>{2, 4, 130, 70}));
-    EXPECT_TRUE(result.has_lse);
-    EXPECT_TRUE(result.has_weights);
+    EXPECT_EQ(result.output.shape, (std::vector<int64_t>{2, 4, 130, 16}));
+    ASSERT_TRUE(result.lse.has_value());
+    EXPECT_EQ(result.lse->shape, (std::vector<int64_t>{2, 4, 130}));
+    ASSERT_TRUE(result.weights.has_value());
+    EXPECT_EQ(result.weights->shape, (std::vector<int64_t>{2, 4, 130, 70}));
     const EngineResult expected = RunEngine(problem);
-    EXPECT_TRUE(SameBits(FloatsOf(result.output), expected.output, result.output_shape));
-    EXPECT_TRUE(SameBits(FloatsOf(result.lse), expected.lse, result.lse_shape));
-    EXPECT_TRUE(SameBits(FloatsOf(result.weights), expected.weights, result.weights_shape));
+    EXPECT_TRUE(SameBits(FloatsOf(result.output), expected.output, result.output.shape));
+    EXPECT_TRUE(SameBits(FloatsOf(*result.lse), expected.lse, result.lse->shape));
+    EXPECT_TRUE(SameBits(FloatsOf(*result.weights), expected.weights, result.weights->shape));
     EXPECT_EQ(result.rows.empty, causal ? 2 * 4 * 60 : 0);
     EXPECT_EQ(result.rows.non_finite, 0);
+    EXPECT_EQ(result.rows.pairs, 2 * 4 * (causal ? 70 * 71 / 2 : 130 * 70));
     EXPECT_EQ(result.flops, problem.plan().flops);
     EXPECT_GE(result.tiles, 1);
   }
@@ -107,10 +111,9 @@ TEST_F(AttentionJobTest, NothingIsReturnedUnasked) {
   ProblemSpec spec = Spec({1, 1, 1, 5, 7, 8, 8});
   spec.outputs = {};
   const Outcome outcome = Run(AttentionProblem(spec).Request());
-  EXPECT_FALSE(outcome.value().has_lse);
-  EXPECT_FALSE(outcome.value().has_weights);
-  EXPECT_EQ(outcome.value().lse.data(), nullptr);
-  EXPECT_EQ(outcome.value().weights.data(), nullptr);
+  EXPECT_FALSE(outcome.value().lse.has_value());
+  EXPECT_FALSE(outcome.value().weights.has_value());
+  EXPECT_FALSE(outcome.value().scores.has_value());
 }
 
 TEST_F(AttentionJobTest, AnyNumberOfWorkersGivesTheSameBits) {
@@ -156,15 +159,15 @@ TEST_F(AttentionJobTest, AnEntryAloneEqualsTheEntryInABatch) {
     take(batch.key, alone.key);
     take(batch.value, alone.value);
     const Outcome outcome = Run(alone.Request());
-    const auto expect_part = [b](const Buffer& part, const Buffer& whole, const std::vector<int64_t>& shape) {
+    const auto expect_part = [b](const ResultTensor& part, const ResultTensor& whole) {
       const auto floats = FloatsOf(part);
       EXPECT_TRUE(
-          SameBits(floats, FloatsOf(whole).subspan(static_cast<size_t>(b) * floats.size(), floats.size()), shape));
+          SameBits(floats, FloatsOf(whole).subspan(static_cast<size_t>(b) * floats.size(), floats.size()), part.shape));
     };
     const AttentionResult& result = outcome.value();
-    expect_part(result.output, all.value().output, result.output_shape);
-    expect_part(result.lse, all.value().lse, result.lse_shape);
-    expect_part(result.weights, all.value().weights, result.weights_shape);
+    expect_part(result.output, all.value().output);
+    expect_part(*result.lse, *all.value().lse);
+    expect_part(*result.weights, *all.value().weights);
   }
 }
 
@@ -181,7 +184,7 @@ TEST_F(AttentionJobTest, EveryRankAndLayoutGivesTheSameBits) {
     request.value.shape = shapes[2];
     if (shapes[0].size() == 3) request.heads = request.kv_heads = 1;
     const Outcome outcome = Run(request);
-    EXPECT_EQ(outcome.value().output_shape, output);
+    EXPECT_EQ(outcome.value().output.shape, output);
     ExpectSameBits(outcome.value(), expected.value());
   };
   run_as(Layout::kHeadsFirst, {{30, 16}, {50, 16}, {50, 8}}, {30, 8});
@@ -205,7 +208,7 @@ TEST_F(AttentionJobTest, TokensFirstOutputsAreInTokensFirst) {
       }
     }
   }
-  EXPECT_TRUE(SameBits(FloatsOf(outcome.value().lse), expected.lse, outcome.value().lse_shape));
+  EXPECT_TRUE(SameBits(FloatsOf(*outcome.value().lse), expected.lse, outcome.value().lse->shape));
 }
 
 TEST_F(AttentionJobTest, TensorsMayComeInOddPiecesAtOddAddresses) {
@@ -245,26 +248,26 @@ TEST_F(AttentionJobTest, TheOwnerIsDroppedOnceTheTensorsAreCopied) {
   EXPECT_TRUE(owner.expired());
   while (executor.RunOne()) {
   }
-  EXPECT_TRUE(SameBits(FloatsOf(outcome.value().output), expected.output, outcome.value().output_shape));
+  EXPECT_TRUE(SameBits(FloatsOf(outcome.value().output), expected.output, outcome.value().output.shape));
 }
 
 TEST_F(AttentionJobTest, EmptyDimensionsGiveEmptyOrZeroResults) {
   const auto run = [&](const Dims& dims) { return Run(AttentionProblem(Spec(dims)).Request(), 1); };
   const Outcome no_batch = run({0, 2, 1, 3, 5, 8, 6});
-  EXPECT_EQ(no_batch.value().output_shape, (std::vector<int64_t>{0, 2, 3, 6}));
-  EXPECT_EQ(no_batch.value().output.size(), 0U);
-  EXPECT_EQ(no_batch.value().lse_shape, (std::vector<int64_t>{0, 2, 3}));
-  EXPECT_EQ(no_batch.value().weights_shape, (std::vector<int64_t>{0, 2, 3, 5}));
+  EXPECT_EQ(no_batch.value().output.shape, (std::vector<int64_t>{0, 2, 3, 6}));
+  EXPECT_EQ(no_batch.value().output.data.size(), 0U);
+  EXPECT_EQ(no_batch.value().lse->shape, (std::vector<int64_t>{0, 2, 3}));
+  EXPECT_EQ(no_batch.value().weights->shape, (std::vector<int64_t>{0, 2, 3, 5}));
   EXPECT_EQ(no_batch.value().rows.empty, 0);
 
   const Outcome no_queries = run({2, 2, 1, 0, 5, 8, 6});
-  EXPECT_EQ(no_queries.value().output_shape, (std::vector<int64_t>{2, 2, 0, 6}));
+  EXPECT_EQ(no_queries.value().output.shape, (std::vector<int64_t>{2, 2, 0, 6}));
 
   const Outcome no_keys = run({2, 2, 1, 3, 0, 8, 6});
   EXPECT_EQ(no_keys.value().rows.empty, 12);
-  EXPECT_EQ(no_keys.value().weights_shape, (std::vector<int64_t>{2, 2, 3, 0}));
+  EXPECT_EQ(no_keys.value().weights->shape, (std::vector<int64_t>{2, 2, 3, 0}));
   for (const float x : FloatsOf(no_keys.value().output)) EXPECT_EQ(x, 0);
-  for (const float x : FloatsOf(no_keys.value().lse)) EXPECT_EQ(x, -std::numeric_limits<float>::infinity());
+  for (const float x : FloatsOf(*no_keys.value().lse)) EXPECT_EQ(x, -std::numeric_limits<float>::infinity());
 }
 
 TEST_F(AttentionJobTest, CancellingBeforeTheStartDropsEverything) {
@@ -319,7 +322,7 @@ TEST_F(AttentionJobTest, WithoutMemoryTheJobFails) {
   for (TensorView* tensor : {&request.query, &request.key, &request.value}) {
     *tensor = {DataType::kFloat32, {kLen, 1}, many};
   }
-  request.outputs.weights = true;
+  request.outputs.weights.emplace();
   auto plan = PlanAttention(request, {.max_output_bytes = std::numeric_limits<int64_t>::max()});
   ASSERT_THAT(plan, IsOk());
   std::optional<absl::Status> status;
@@ -353,7 +356,7 @@ TEST_F(AttentionJobTest, RowsThatOnlyCostMemoryAreStillManySteps) {
 
 TEST_F(AttentionJobTest, TheSpecCoversInputsAndOutputs) {
   const AttentionPlan plan = AttentionProblem(Spec({2, 4, 2, 30, 70, 24, 16})).plan();
-  const JobSpec spec = AttentionJobSpec(plan);
+  const JobSpec spec = AttentionJobSpec(plan, EngineKind::kOnednn);
   EXPECT_GE(spec.flops, plan.flops);  // padding and memory traffic are included
   EXPECT_GE(spec.bytes, plan.input_bytes + plan.output_bytes);
   EXPECT_FALSE(spec.deadline.has_value());

@@ -1,17 +1,24 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstddef>
 #include <limits>
 #include <numeric>
+#include <span>
+#include <string>
 #include <vector>
 
 #include "client/attnctl/results.h"
 #include "client/attnctl/table.h"
+#include "client/npy.h"
+#include "core/linear/safetensors.h"
 #include "tests/support/status_matchers.h"
+#include "tests/support/temp_path.h"
 
 namespace attnd::attnctl {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -22,7 +29,7 @@ constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 codec::ReplyTensor Counting(const std::vector<int64_t>& shape) {
   int64_t count = 1;
   for (const int64_t extent : shape) count *= extent;
-  codec::ReplyTensor tensor{shape, std::vector<float>(static_cast<size_t>(count))};
+  codec::ReplyTensor tensor{DataType::kFloat32, shape, std::vector<float>(static_cast<size_t>(count))};
   std::iota(tensor.values.begin(), tensor.values.end(), 0.0F);
   return tensor;
 }
@@ -88,7 +95,7 @@ TEST(DescribeReplyTest, SummarizesLargeAndEmptyResults) {
   EXPECT_THAT(DescribeReply(Case(), reply), HasSubstr("output [1, 1, 100, 64]\n  min 0, mean 3199.5, max 6399 over"));
   reply.output = Counting({1, 1, 0, 64});
   EXPECT_THAT(DescribeReply(Case(), reply), HasSubstr("output [1, 1, 0, 64]\n  no values\n"));
-  reply.output = {{0, INT64_MAX, INT64_MAX, INT64_MAX}, {}};
+  reply.output = {DataType::kFloat32, {0, INT64_MAX, INT64_MAX, INT64_MAX}, {}};
   EXPECT_THAT(DescribeReply(Case(), reply), HasSubstr("no values\n"));
 }
 
@@ -97,12 +104,90 @@ TEST(DescribeReplyTest, PrintsLseAndWeightsOnlyIfPresent) {
   reply.output = Counting({1, 2});
   EXPECT_THAT(DescribeReply(Case(), reply), Not(HasSubstr("lse")));
   reply.lse = Counting({1, 2, 1});
-  reply.has_lse = true;
   reply.weights = Counting({1, 1, 1, 2});
-  reply.has_weights = true;
   const std::string text = DescribeReply(Case(), reply);
   EXPECT_THAT(text, HasSubstr("lse [1, 2, 1]\n  0.000000\n  1.000000\n"));
   EXPECT_THAT(text, HasSubstr("weights [1, 1, 1, 2]\n  0.000000  1.000000\n"));
+}
+
+TEST(DescribeReplyTest, SaysWhatTheScoresAndWeightsAre) {
+  Case input;
+  input.tokens = {"a", "b"};
+  const std::vector<float> query = {1, 2};
+  input.request.query = {DataType::kFloat32, {2, 1}, Fragments(std::as_bytes(std::span(query)))};
+  input.request.outputs.scores = ScoreStage::kBiased;
+  input.request.outputs.weights = WeightsOutput{.mean = true, .rows = {1}};
+  codec::AttendReply reply;
+  reply.output = Counting({2, 1});
+  reply.scores = Counting({1, 1, 2, 2});
+  reply.weights = Counting({1, 1, 1, 2});
+  const std::string text = DescribeReply(input, reply);
+  EXPECT_THAT(text, HasSubstr("scores (biased) [1, 1, 2, 2]\n            a         b\n  a  0.000000  1.000000\n"));
+  EXPECT_THAT(text, HasSubstr("weights (mean over heads) [1, 1, 1, 2]\n            a         b\n  b  0.000000"));
+}
+
+TEST(DescribeReplyTest, PrintsATablePerPackedSequence) {
+  Case input;
+  AttentionRequest& request = input.request;
+  request.layout = Layout::kPacked;
+  request.query.shape = {3, 2, 1};
+  request.options.q_lengths = {1, 2};
+  request.options.kv_lengths = {2, 1};
+  codec::AttendReply reply;
+  reply.output = Counting({3, 2, 1});
+  reply.weights = Counting({8});
+  reply.lse = Counting({2, 3});
+  const std::string text = DescribeReply(input, reply);
+  EXPECT_THAT(text, HasSubstr("output [3, 2, 1]\n"
+                              "sequence 0, head 0\n  0.000000\n"
+                              "sequence 0, head 1\n  1.000000\n"
+                              "sequence 1, head 0\n  2.000000\n  4.000000\n"
+                              "sequence 1, head 1\n  3.000000\n  5.000000\n"));
+  EXPECT_THAT(text, HasSubstr("weights [8]\n"
+                              "sequence 0, head 0\n  0.000000  1.000000\n"
+                              "sequence 0, head 1\n  2.000000  3.000000\n"
+                              "sequence 1, head 0\n  4.000000\n  5.000000\n"
+                              "sequence 1, head 1\n  6.000000\n  7.000000\n"));
+  EXPECT_THAT(text, HasSubstr("lse [2, 3]\n  0.000000  1.000000  2.000000\n"));
+
+  request.outputs.weights = WeightsOutput{.mean = true, .rows = {2}};
+  reply.weights = Counting({1});
+  EXPECT_THAT(DescribeReply(input, reply), HasSubstr("sequence 1\n  0.000000\n"));
+  reply.weights = Counting({5});
+  EXPECT_THAT(DescribeReply(input, reply), HasSubstr("[5]\n  min 0"));
+}
+
+TEST(WriteReplyTest, KeepsTheTypeOfEachResult) {
+  codec::AttendReply reply;
+  reply.output = {DataType::kBfloat16, {2}, {1, -2}};
+  reply.lse = {DataType::kFloat32, {1}, {0.1F}};
+  reply.scores = {DataType::kFloat16, {2}, {1, -kInf}};
+  const std::string path = TempPath("out.safetensors");
+  ASSERT_THAT(WriteReply(path, reply), IsOk());
+  const auto file = Safetensors::Read(path);
+  ASSERT_THAT(file, IsOk());
+  EXPECT_EQ(file->Find("output")->dtype, StoredType::kBf16);
+  EXPECT_EQ(file->Find("lse")->dtype, StoredType::kF32);
+  EXPECT_EQ(file->Find("weights"), nullptr);
+  const StoredTensor& scores = *file->Find("scores");
+  EXPECT_EQ(scores.dtype, StoredType::kF16);
+  EXPECT_THAT(scores.bytes, ElementsAre(std::byte{0x00}, std::byte{0x3C}, std::byte{0x00}, std::byte{0xFC}));
+}
+
+TEST(WriteReplyTest, AnNpyFileHoldsTheOutputAlone) {
+  codec::AttendReply reply;
+  reply.output = {DataType::kFloat16, {2}, {1, -2}};
+  ASSERT_THAT(WriteReply(TempPath("out.npy"), reply), IsOk());
+  const auto array = ReadNpy(TempPath("out.npy"));
+  ASSERT_THAT(array, IsOk());
+  EXPECT_EQ(array->dtype, StoredType::kF16);
+  EXPECT_THAT(CheckOutputPath("out.npy", {}), IsOk());
+  AttentionOutputs outputs;
+  outputs.dtype = DataType::kBfloat16;
+  EXPECT_THAT(CheckOutputPath("out.npy", outputs), IsError(absl::StatusCode::kInvalidArgument, "cannot hold bfloat16"));
+  EXPECT_THAT(CheckOutputPath("out.safetensors", outputs), IsOk());
+  outputs = {.scores = ScoreStage::kScaled};
+  EXPECT_THAT(CheckOutputPath("out.npy", outputs), IsError(absl::StatusCode::kInvalidArgument, "holds one array"));
 }
 
 TEST(DescribeReplyTest, PointsOutEmptyAndNonFiniteRows) {

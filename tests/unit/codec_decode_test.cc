@@ -77,7 +77,7 @@ TEST(DecodeAttendRequestTest, ReadsTensorsAndDefaults) {
     EXPECT_FALSE(request.options.causal);
     EXPECT_EQ(request.options.alignment, Alignment::kUnset);
     EXPECT_FALSE(request.outputs.lse);
-    EXPECT_FALSE(request.outputs.weights);
+    EXPECT_FALSE(request.outputs.weights.has_value());
     EXPECT_FALSE(call->reply_with_values);
   }
 }
@@ -94,9 +94,6 @@ TEST(DecodeAttendRequestTest, ReadsEveryServedOption) {
   wire.mutable_options()->add_k_offset(std::numeric_limits<int64_t>::max());
   wire.mutable_options()->add_k_offset(6);
   wire.mutable_options()->set_precision(v1::PRECISION_FLOAT32);
-  wire.mutable_outputs()->set_dtype(v1::DATA_TYPE_FLOAT32);
-  wire.mutable_outputs()->mutable_lse();
-  wire.mutable_outputs()->mutable_weights()->set_heads(v1::WeightsOutput::HEADS_EACH);
   const auto call = Decode(wire);
   ASSERT_THAT(call, IsOk());
   const AttentionRequest& request = call->request;
@@ -108,8 +105,96 @@ TEST(DecodeAttendRequestTest, ReadsEveryServedOption) {
   EXPECT_EQ(request.options.alignment, Alignment::kOffset);
   EXPECT_THAT(request.options.q_offset, ElementsAre(-5));
   EXPECT_THAT(request.options.k_offset, ElementsAre(std::numeric_limits<int64_t>::max(), 6));
-  EXPECT_TRUE(request.outputs.lse);
-  EXPECT_TRUE(request.outputs.weights);
+}
+
+TEST(DecodeAttendRequestTest, ReadsOptionsOfVisibility) {
+  v1::AttendRequest wire = SmallRequest();
+  v1::AttentionOptions& options = *wire.mutable_options();
+  options.mutable_window()->set_left(3);
+  options.add_q_lengths(1);
+  options.add_kv_lengths(2);
+  options.add_kv_starts(-1);
+  options.add_prefix_lengths(5);
+  v1::Mask& mask = *options.add_masks();
+  mask.set_polarity(v1::Mask::POLARITY_DROP);
+  mask.mutable_tensor()->set_dtype(v1::DATA_TYPE_BIT);
+  mask.mutable_tensor()->add_shape(9);
+  mask.mutable_tensor()->set_data("\x05\x01");
+  options.mutable_documents()->add_query_ids(-4);
+  options.mutable_documents()->add_key_ids(7);
+  const auto call = Decode(wire);
+  ASSERT_THAT(call, IsOk());
+  const AttentionOptions& read = call->request.options;
+  EXPECT_EQ(read.window->left, 3);
+  EXPECT_FALSE(read.window->right.has_value());
+  EXPECT_THAT(read.q_lengths, ElementsAre(1));
+  EXPECT_THAT(read.kv_lengths, ElementsAre(2));
+  EXPECT_THAT(read.kv_starts, ElementsAre(-1));
+  EXPECT_THAT(read.prefix_lengths, ElementsAre(5));
+  ASSERT_EQ(read.masks.size(), 1U);
+  EXPECT_EQ(read.masks[0].polarity, Polarity::kDrop);
+  EXPECT_EQ(read.masks[0].tensor.dtype, DataType::kBit);
+  EXPECT_THAT(read.masks[0].tensor.shape, ElementsAre(9));
+  EXPECT_EQ(ToString(read.masks[0].tensor.bytes), "\x05\x01");
+  EXPECT_THAT(read.documents->query_ids, ElementsAre(-4));
+  EXPECT_THAT(read.documents->key_ids, ElementsAre(7));
+}
+
+TEST(DecodeAttendRequestTest, ReadsOptionsOfScores) {
+  v1::AttendRequest wire = SmallRequest();
+  v1::AttentionOptions& options = *wire.mutable_options();
+  SetData(*options.add_biases(), {1}, {1});
+  SetData(*options.add_biases(), {2}, {2, 3});
+  SetData(*options.mutable_alibi_slopes(), {1}, {4});
+  SetData(*options.mutable_sinks(), {1}, {5});
+  options.set_softcap(30);
+  options.mutable_rope()->set_style(v1::Rope::STYLE_INTERLEAVED);
+  options.mutable_rope()->set_rotary_dim(2);
+  options.mutable_rope()->set_theta(0);
+  options.mutable_rope()->set_scaling_factor(4);
+  options.mutable_rope()->add_query_positions(-9);
+  options.mutable_rope()->add_key_positions(11);
+  const auto call = Decode(wire);
+  ASSERT_THAT(call, IsOk());
+  const AttentionOptions& read = call->request.options;
+  ASSERT_EQ(read.biases.size(), 2U);
+  EXPECT_EQ(ToString(read.biases[1].bytes), BytesOf({2, 3}));
+  EXPECT_EQ(ToString(read.alibi_slopes->bytes), BytesOf({4}));
+  EXPECT_EQ(ToString(read.sinks->bytes), BytesOf({5}));
+  EXPECT_EQ(read.softcap, 30.0F);
+  EXPECT_EQ(read.rope->style, RopeStyle::kInterleaved);
+  EXPECT_EQ(read.rope->rotary_dim, 2);
+  EXPECT_EQ(read.rope->theta, 0.0F);
+  EXPECT_EQ(read.rope->scaling_factor, 4.0F);
+  EXPECT_THAT(read.rope->query_positions, ElementsAre(-9));
+  EXPECT_THAT(read.rope->key_positions, ElementsAre(11));
+}
+
+TEST(DecodeAttendRequestTest, ReadsOutputs) {
+  v1::AttendRequest wire = SmallRequest();
+  v1::Outputs& outputs = *wire.mutable_outputs();
+  outputs.set_dtype(v1::DATA_TYPE_BFLOAT16);
+  outputs.mutable_lse();
+  outputs.mutable_weights()->set_heads(v1::WeightsOutput::HEADS_MEAN);
+  outputs.mutable_weights()->add_rows(6);
+  outputs.mutable_scores()->set_stage(v1::ScoresOutput::STAGE_CAPPED);
+  const auto call = Decode(wire);
+  ASSERT_THAT(call, IsOk());
+  const AttentionOutputs& read = call->request.outputs;
+  EXPECT_EQ(read.dtype, DataType::kBfloat16);
+  EXPECT_TRUE(read.lse);
+  EXPECT_TRUE(read.weights->mean);
+  EXPECT_THAT(read.weights->rows, ElementsAre(6));
+  EXPECT_EQ(read.scores, ScoreStage::kCapped);
+  // What is asked for without saying how is for the plan to refuse or to fill in.
+  wire.mutable_outputs()->mutable_scores()->clear_stage();
+  wire.mutable_outputs()->mutable_weights()->Clear();
+  wire.mutable_outputs()->clear_dtype();
+  const auto unsaid = Decode(wire);
+  ASSERT_THAT(unsaid, IsOk());
+  EXPECT_EQ(unsaid->request.outputs.dtype, std::nullopt);
+  EXPECT_FALSE(unsaid->request.outputs.weights->mean);
+  EXPECT_EQ(unsaid->request.outputs.scores, ScoreStage::kUnset);
 }
 
 TEST(DecodeAttendRequestTest, ReadsEveryAlignment) {
@@ -166,65 +251,46 @@ TEST(DecodeAttendRequestTest, AsksForWhatIsMissing) {
   EXPECT_THAT(DecodeAttendRequest({}, nullptr), NamesField(kInvalid, "query"));
   ExpectErrors(kInvalid, {{"query", [](auto& r) { r.clear_query(); }},
                           {"key", [](auto& r) { r.clear_key(); }},
-                          {"value", [](auto& r) { r.clear_value(); }}});
+                          {"value", [](auto& r) { r.clear_value(); }},
+                          {"options.masks[0].tensor", [](auto& r) { r.mutable_options()->add_masks(); }}});
 }
 
-TEST(DecodeAttendRequestTest, NamesUnservedFields) {
-  ExpectErrors(kUnserved,
-               {{"options.window", [](auto& r) { r.mutable_options()->mutable_window(); }},
-                {"options.q_lengths", [](auto& r) { r.mutable_options()->add_q_lengths(0); }},
-                {"options.kv_lengths", [](auto& r) { r.mutable_options()->add_kv_lengths(1); }},
-                {"options.kv_starts", [](auto& r) { r.mutable_options()->add_kv_starts(1); }},
-                {"options.masks", [](auto& r) { r.mutable_options()->add_masks(); }},
-                {"options.biases", [](auto& r) { r.mutable_options()->add_biases()->set_data("1234"); }},
-                {"options.alibi_slopes", [](auto& r) { r.mutable_options()->mutable_alibi_slopes(); }},
-                {"options.softcap", [](auto& r) { r.mutable_options()->set_softcap(0); }},
-                {"options.sinks", [](auto& r) { r.mutable_options()->mutable_sinks(); }},
-                {"options.documents", [](auto& r) { r.mutable_options()->mutable_documents(); }},
-                {"options.prefix_lengths", [](auto& r) { r.mutable_options()->add_prefix_lengths(3); }},
-                {"options.rope", [](auto& r) { r.mutable_options()->mutable_rope(); }},
-                {"outputs.scores", [](auto& r) { r.mutable_outputs()->mutable_scores(); }},
-                {"outputs.top_k", [](auto& r) { r.mutable_outputs()->mutable_top_k(); }},
-                {"outputs.diagnostics", [](auto& r) { r.mutable_outputs()->mutable_diagnostics(); }},
-                {"outputs.explain", [](auto& r) { r.mutable_outputs()->mutable_explain(); }},
-                {"outputs.weights.rows", [](auto& r) { r.mutable_outputs()->mutable_weights()->add_rows(0); }}});
-}
-
-TEST(DecodeAttendRequestTest, NamesUnservedValues) {
-  ExpectErrors(
-      kUnserved,
-      {{"layout", [](auto& r) { r.set_layout(v1::LAYOUT_PACKED); }},
-       {"query.dtype", [](auto& r) { r.mutable_query()->set_dtype(v1::DATA_TYPE_FLOAT16); }},
-       {"key.dtype", [](auto& r) { r.mutable_key()->set_dtype(v1::DATA_TYPE_BFLOAT16); }},
-       {"outputs.dtype", [](auto& r) { r.mutable_outputs()->set_dtype(v1::DATA_TYPE_FLOAT16); }},
-       {"options.precision", [](auto& r) { r.mutable_options()->set_precision(v1::PRECISION_BFLOAT16_PRODUCTS); }},
-       {"outputs.weights.heads",
-        [](auto& r) { r.mutable_outputs()->mutable_weights()->set_heads(v1::WeightsOutput::HEADS_MEAN); }}});
+TEST(DecodeAttendRequestTest, NamesUnservedFieldsAndValues) {
+  ExpectErrors(kUnserved, {{"outputs.top_k", [](auto& r) { r.mutable_outputs()->mutable_top_k(); }},
+                           {"outputs.diagnostics", [](auto& r) { r.mutable_outputs()->mutable_diagnostics(); }},
+                           {"outputs.explain", [](auto& r) { r.mutable_outputs()->mutable_explain(); }},
+                           {"options.precision",
+                            [](auto& r) { r.mutable_options()->set_precision(v1::PRECISION_BFLOAT16_PRODUCTS); }}});
   v1::AttendRequest request = SmallRequest();
-  request.set_layout(v1::LAYOUT_PACKED);
-  EXPECT_THAT(Decode(request), IsError(kUnserved, "PACKED is part of the contract but not served"));
+  request.mutable_options()->set_precision(v1::PRECISION_BFLOAT16_PRODUCTS);
+  EXPECT_THAT(Decode(request), IsError(kUnserved, "BFLOAT16_PRODUCTS is part of the contract but not served"));
 }
 
 TEST(DecodeAttendRequestTest, NamesUnknownEnumNumbersAndWhatIsAllowed) {
-  ExpectErrors(kInvalid, {{"layout", [](auto& r) { r.set_layout(v1::Layout(9)); }},
-                          {"query.dtype", [](auto& r) { r.mutable_query()->set_dtype(v1::DataType(6)); }},
-                          {"value.dtype", [](auto& r) { r.mutable_value()->set_dtype(v1::DataType(-1)); }},
-                          {"outputs.dtype", [](auto& r) { r.mutable_outputs()->set_dtype(v1::DataType(77)); }},
-                          {"options.alignment", [](auto& r) { r.mutable_options()->set_alignment(v1::Alignment(4)); }},
-                          {"options.precision", [](auto& r) { r.mutable_options()->set_precision(v1::Precision(3)); }},
-                          {"outputs.weights.heads", [](auto& r) {
-                             r.mutable_outputs()->mutable_weights()->set_heads(v1::WeightsOutput::Heads(3));
-                           }}});
+  ExpectErrors(
+      kInvalid,
+      {{"layout", [](auto& r) { r.set_layout(v1::Layout(9)); }},
+       {"query.dtype", [](auto& r) { r.mutable_query()->set_dtype(v1::DataType(6)); }},
+       {"value.dtype", [](auto& r) { r.mutable_value()->set_dtype(v1::DataType(-1)); }},
+       {"outputs.dtype", [](auto& r) { r.mutable_outputs()->set_dtype(v1::DataType(77)); }},
+       {"options.alignment", [](auto& r) { r.mutable_options()->set_alignment(v1::Alignment(4)); }},
+       {"options.precision", [](auto& r) { r.mutable_options()->set_precision(v1::Precision(3)); }},
+       {"options.masks[0].polarity",
+        [](auto& r) { r.mutable_options()->add_masks()->set_polarity(v1::Mask::Polarity(3)); }},
+       {"options.biases[1].dtype",
+        [](auto& r) {
+          r.mutable_options()->add_biases();
+          r.mutable_options()->add_biases()->set_dtype(v1::DataType(9));
+        }},
+       {"options.rope.style", [](auto& r) { r.mutable_options()->mutable_rope()->set_style(v1::Rope::Style(3)); }},
+       {"outputs.scores.stage",
+        [](auto& r) { r.mutable_outputs()->mutable_scores()->set_stage(v1::ScoresOutput::Stage(5)); }},
+       {"outputs.weights.heads",
+        [](auto& r) { r.mutable_outputs()->mutable_weights()->set_heads(v1::WeightsOutput::Heads(3)); }}});
   v1::AttendRequest request = SmallRequest();
   request.set_layout(v1::Layout(9));
   EXPECT_THAT(Decode(request),
               IsError(kInvalid, "layout: 9 is no known Layout; allowed: HEADS_FIRST, TOKENS_FIRST, PACKED"));
-}
-
-TEST(DecodeAttendRequestTest, RefusesMaskTypesForNumbers) {
-  ExpectErrors(kInvalid, {{"query.dtype", [](auto& r) { r.mutable_query()->set_dtype(v1::DATA_TYPE_BOOL); }},
-                          {"key.dtype", [](auto& r) { r.mutable_key()->set_dtype(v1::DATA_TYPE_BIT); }},
-                          {"outputs.dtype", [](auto& r) { r.mutable_outputs()->set_dtype(v1::DATA_TYPE_BOOL); }}});
 }
 
 TEST(DecodeAttendRequestTest, RefusesBadTensorForms) {
@@ -256,7 +322,8 @@ TEST(DecodeAttendRequestTest, RefusesFloodsOfSmallFieldsBeforeParsingThem) {
   EXPECT_THAT(DecodeBytes(Field(7, Field(4, offsets)), 65536), NamesField(kInvalid, "options.q_offset"));
   std::string masks;
   for (int i = 0; i < 1'000'000; ++i) masks += Field(10, "");
-  EXPECT_THAT(DecodeBytes(Field(7, masks), 65536), NamesField(kUnserved, "options.masks"));
+  EXPECT_THAT(DecodeBytes(Field(7, masks), 65536),
+              IsError(kInvalid, "options.masks: occurs more than 1024 times, which is the limit"));
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstring>
@@ -39,16 +40,19 @@ class EncodeAttendResponseTest : public ::testing::Test {
     return buffer;
   }
 
+  Buffer FilledHalves(const std::vector<uint16_t>& values) {
+    Buffer buffer = *pool_.Allocate(values.size() * sizeof(uint16_t));
+    std::memcpy(buffer.data(), values.data(), values.size() * sizeof(uint16_t));
+    return buffer;
+  }
+
   AttentionResult SmallResult() {
     AttentionResult result;
-    result.output_shape = {1, 2};
-    result.output = Filled({1, NAN});
-    result.lse_shape = {1, 1, 1};
-    result.lse = Filled({-kInfinity});
-    result.has_lse = true;
-    result.weights_shape = {1, 1, 1, 3};
-    result.weights = Filled({0.25, 0.5, 0.25});
-    result.has_weights = true;
+    result.output = {DataType::kFloat32, {1, 2}, Filled({1, NAN})};
+    result.lse = {DataType::kFloat32, {1, 1, 1}, Filled({-kInfinity})};
+    result.weights = {DataType::kFloat32, {1, 1, 1, 3}, Filled({0.25, 0.5, 0.25})};
+    // 1.5, -2 and 0.
+    result.scores = {DataType::kBfloat16, {1, 1, 1, 3}, FilledHalves({0x3FC0, 0xC000, 0})};
     result.timings = {std::chrono::milliseconds(250), std::chrono::milliseconds(500), std::chrono::seconds(2)};
     result.tiles = 3;
     result.flops = 1e6;
@@ -69,6 +73,8 @@ TEST_F(EncodeAttendResponseTest, WritesWhatTheGeneratedSerializerWrites) {
     EXPECT_EQ(parsed.output().data().empty(), as_values);
     EXPECT_EQ(parsed.output().values_size(), as_values ? 2 : 0);
     EXPECT_EQ(parsed.weights().values_size(), as_values ? 3 : 0);
+    EXPECT_EQ(parsed.scores().data().size(), 6U);
+    EXPECT_EQ(parsed.scores().dtype(), v1::DATA_TYPE_BFLOAT16);
     EXPECT_EQ(parsed.output().dtype(), v1::DATA_TYPE_FLOAT32);
     EXPECT_THAT(parsed.weights().shape(), ElementsAre(1, 1, 1, 3));
     EXPECT_EQ(parsed.timings().gather_seconds(), 0.5);
@@ -80,9 +86,9 @@ TEST_F(EncodeAttendResponseTest, WritesWhatTheGeneratedSerializerWrites) {
 TEST_F(EncodeAttendResponseTest, BorrowsThePayloads) {
   const AttentionResult result = SmallResult();
   const auto chunks = EncodeAttendResponse(result, /*reply_with_values=*/false, "id");
-  ASSERT_EQ(chunks.size(), 7U);
-  EXPECT_EQ(std::get<std::span<const std::byte>>(chunks[1]).data(), result.output.data());
-  EXPECT_EQ(std::get<std::span<const std::byte>>(chunks[5]).data(), result.weights.data());
+  ASSERT_EQ(chunks.size(), 9U);
+  EXPECT_EQ(std::get<std::span<const std::byte>>(chunks[1]).data(), result.output.data.data());
+  EXPECT_EQ(std::get<std::span<const std::byte>>(chunks[5]).data(), result.weights->data.data());
 }
 
 TEST_F(EncodeAttendResponseTest, IsReadBackByTheClient) {
@@ -94,10 +100,11 @@ TEST_F(EncodeAttendResponseTest, IsReadBackByTheClient) {
     EXPECT_THAT(reply->output.shape, ElementsAre(1, 2));
     EXPECT_EQ(reply->output.values[0], 1.0F);
     EXPECT_TRUE(std::isnan(reply->output.values[1]));
-    EXPECT_TRUE(reply->has_lse);
-    EXPECT_THAT(reply->lse.values, ElementsAre(-kInfinity));
-    EXPECT_TRUE(reply->has_weights);
-    EXPECT_THAT(reply->weights.values, ElementsAre(0.25, 0.5, 0.25));
+    ASSERT_TRUE(reply->lse && reply->weights && reply->scores);
+    EXPECT_THAT(reply->lse->values, ElementsAre(-kInfinity));
+    EXPECT_THAT(reply->weights->values, ElementsAre(0.25, 0.5, 0.25));
+    EXPECT_EQ(reply->scores->dtype, DataType::kBfloat16);
+    EXPECT_THAT(reply->scores->values, ElementsAre(1.5, -2, 0));
     EXPECT_EQ(reply->queue_seconds, 0.25);
     EXPECT_EQ(reply->gather_seconds, 0.5);
     EXPECT_EQ(reply->compute_seconds, 2);
@@ -111,14 +118,12 @@ TEST_F(EncodeAttendResponseTest, IsReadBackByTheClient) {
 
 TEST_F(EncodeAttendResponseTest, LeavesOutWhatWasNotAskedFor) {
   AttentionResult result;
-  result.output_shape = {0, 4};
+  result.output.shape = {0, 4};
   const auto reply = DecodeAttendResponse(Pieces(ToString(EncodeAttendResponse(result, false, ""))).views());
   ASSERT_THAT(reply, IsOk());
   EXPECT_THAT(reply->output.shape, ElementsAre(0, 4));
   EXPECT_TRUE(reply->output.values.empty());
-  EXPECT_FALSE(reply->has_lse);
-  EXPECT_FALSE(reply->has_weights);
-  EXPECT_TRUE(reply->weights.shape.empty());
+  EXPECT_FALSE(reply->lse || reply->weights || reply->scores);
 }
 
 TEST_F(EncodeAttendResponseTest, SaturatesTheNumberOfOperations) {
@@ -132,8 +137,10 @@ TEST(ChunkWriterTest, WritesLengthsAboveFourGibibytes) {
   constexpr size_t kSize = size_t{5} << 30;
   void* memory = mmap(nullptr, kSize, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   ASSERT_NE(memory, MAP_FAILED);
+  ChunkWriter inner;
+  inner.Payload(3, Fragments({static_cast<const std::byte*>(memory), kSize}));
   ChunkWriter writer;
-  writer.MessageWithPayload(1, v1::Tensor(), 3, Fragments({static_cast<const std::byte*>(memory), kSize}));
+  writer.Message(1, std::move(inner));
   const auto chunks = std::move(writer).Finish();
   const std::string header = Tag(3, 2) + Varint(kSize);
   EXPECT_EQ(std::get<std::string>(chunks[0]), Tag(1, 2) + Varint(kSize + header.size()) + header);
@@ -152,8 +159,11 @@ TEST(EncodeAttendRequestTest, IsReadBackByTheServer) {
   request.layout = Layout::kTokensFirst;
   request.heads = 2;
   request.kv_heads = int64_t{1} << 40;
-  request.options = {-1.5F, true, Alignment::kBottomRight, {-1, 2}, {int64_t{1} << 60}};
-  request.outputs = {.lse = true, .weights = true};
+  request.options.scale = -1.5F;
+  request.options.causal = true;
+  request.options.alignment = Alignment::kBottomRight;
+  request.options.q_offset = {-1, 2};
+  request.options.k_offset = {int64_t{1} << 60};
 
   const std::string bytes = ToString(EncodeAttendRequest(request));
   v1::AttendRequest parsed;
@@ -174,9 +184,68 @@ TEST(EncodeAttendRequestTest, IsReadBackByTheServer) {
   EXPECT_EQ(call->request.options.alignment, Alignment::kBottomRight);
   EXPECT_EQ(call->request.options.q_offset, request.options.q_offset);
   EXPECT_EQ(call->request.options.k_offset, request.options.k_offset);
-  EXPECT_TRUE(call->request.outputs.lse);
-  EXPECT_TRUE(call->request.outputs.weights);
   EXPECT_FALSE(call->reply_with_values);
+}
+
+// Every field of a request but query, key, value and heads.
+AttentionRequest RequestWithEverything(std::span<const std::byte> bytes) {
+  const auto tensor = [bytes](DataType dtype, int64_t elements, size_t size) {
+    return TensorView{dtype, {elements}, Fragments(bytes.first(size))};
+  };
+  AttentionRequest request;
+  request.query = request.key = request.value = tensor(DataType::kFloat16, 4, 8);
+  request.layout = Layout::kPacked;
+  AttentionOptions& options = request.options;
+  options.window = {.left = 0, .right = 5};
+  options.q_lengths = {1, 2};
+  options.kv_lengths = {3};
+  options.kv_starts = {4};
+  options.masks = {{tensor(DataType::kBit, 11, 2), Polarity::kKeep}, {tensor(DataType::kBool, 3, 3), Polarity::kDrop}};
+  options.biases = {tensor(DataType::kBfloat16, 5, 10), tensor(DataType::kFloat32, 1, 4)};
+  options.alibi_slopes = tensor(DataType::kFloat32, 2, 8);
+  options.softcap = 7.0F;
+  options.sinks = tensor(DataType::kFloat16, 2, 4);
+  options.documents = {{1, 1, 2}, {-1}};
+  options.prefix_lengths = {6};
+  options.rope = {RopeStyle::kHalf, 4, 500.0F, 2.0F, {8, 9}, {10}};
+  request.outputs = {DataType::kBfloat16, true, WeightsOutput{true, {3, 1}}, ScoreStage::kBiased};
+  return request;
+}
+
+TEST(EncodeAttendRequestTest, WritesEveryField) {
+  const std::string bytes(64, '\x3c');
+  const AttentionRequest request = RequestWithEverything(std::as_bytes(std::span(bytes)));
+  const std::string wire = ToString(EncodeAttendRequest(request));
+  v1::AttendRequest parsed;
+  ASSERT_TRUE(parsed.ParseFromString(wire));
+  const auto unwritten = [](const google::protobuf::Message& message, std::initializer_list<std::string_view> allowed) {
+    std::vector<std::string> names;
+    for (int i = 0; i < message.GetDescriptor()->field_count(); ++i) {
+      const auto* field = message.GetDescriptor()->field(i);
+      const auto* reflection = message.GetReflection();
+      const bool set =
+          field->is_repeated() ? reflection->FieldSize(message, field) > 0 : reflection->HasField(message, field);
+      if (!set && std::find(allowed.begin(), allowed.end(), field->name()) == allowed.end()) {
+        names.push_back(field->name());
+      }
+    }
+    return names;
+  };
+  using testing::IsEmpty;
+  EXPECT_THAT(unwritten(parsed, {"heads", "kv_heads"}), IsEmpty());
+  EXPECT_THAT(unwritten(parsed.options(), {"scale", "causal", "alignment", "q_offset", "k_offset", "precision"}),
+              IsEmpty());
+  EXPECT_THAT(unwritten(parsed.options().rope(), {}), IsEmpty());
+  EXPECT_THAT(unwritten(parsed.outputs(), {"top_k", "diagnostics", "explain"}), IsEmpty());
+
+  // What is read back is written as the same bytes.
+  auto pieces = std::make_shared<Pieces>(Pieces::OfSize(wire, 7));
+  const auto call = DecodeAttendRequest(pieces->views(), pieces);
+  ASSERT_THAT(call, IsOk());
+  EXPECT_EQ(ToString(EncodeAttendRequest(call->request)), wire);
+  EXPECT_EQ(call->request.options.masks[1].polarity, Polarity::kDrop);
+  EXPECT_EQ(call->request.options.rope->key_positions, (std::vector<int64_t>{10}));
+  EXPECT_EQ(call->request.outputs.scores, ScoreStage::kBiased);
 }
 
 TEST(DecodeAttendResponseTest, RefusesWhatIsNoResponse) {
@@ -187,7 +256,11 @@ TEST(DecodeAttendResponseTest, RefusesWhatIsNoResponse) {
   EXPECT_THAT(decode(Field(2, Field(2, "\x02") + Field(3, "1234"))),
               IsError(kInternal, "lse: has 4 bytes for shape [2]"));
   EXPECT_THAT(decode(Field(3, Field(3, "1234") + Field(4, "1234"))), IsError(kInternal, "weights: has both"));
-  EXPECT_THAT(decode(Field(1, Tag(1, 0) + "\x02" + Field(3, "1234"))), IsError(kInternal, "output: has dtype 2"));
+  EXPECT_THAT(decode(Field(1, Tag(1, 0) + "\x02" + Field(2, "\x02") + Field(3, "1234"))), IsOk());
+  EXPECT_THAT(decode(Field(1, Tag(1, 0) + "\x04" + Field(3, "1234"))), IsError(kInternal, "output: has dtype 4"));
+  EXPECT_THAT(decode(Field(1, Tag(1, 0) + "\x02" + Field(4, "1234"))),
+              IsError(kInternal, "output: has values of dtype"));
+  EXPECT_THAT(decode(Field(4, Tag(1, 0) + "\x63" + Field(3, "1234"))), IsError(kInternal, "scores: has dtype 99"));
   v1::AttendResponse huge;
   for (int i = 0; i < 4; ++i) huge.mutable_output()->add_shape(int64_t{1} << 40);
   EXPECT_THAT(decode(huge.SerializeAsString()), IsError(kInternal, "output: has 0 bytes"));

@@ -27,7 +27,7 @@ ProblemSpec Spec(const Dims& dims, bool causal) {
   spec.dims = dims;
   spec.options.causal = causal;
   spec.options.alignment = causal ? Alignment::kBottomRight : Alignment::kUnset;
-  spec.outputs = {.lse = true, .weights = true};
+  spec.outputs = {.lse = true, .weights = WeightsOutput()};
   spec.seed = 42;
   return spec;
 }
@@ -171,11 +171,11 @@ TEST(KernelBitsTest, AskingForMoreDoesNotChangeTheOutput) {
     spec.outputs = {};
     const AttentionProblem plain(spec);
     EXPECT_TRUE(SameBits(RunEngine(plain).output, both.output, OutputShape(plain.plan())));
-    spec.outputs = {.lse = true, .weights = false};
+    spec.outputs = {.lse = true, .weights = std::nullopt};
     const EngineResult lse = RunEngine(AttentionProblem(spec));
     EXPECT_TRUE(SameBits(lse.output, both.output, OutputShape(plain.plan())));
     EXPECT_TRUE(SameBits(lse.lse, both.lse, LseShape(plain.plan())));
-    spec.outputs = {.lse = false, .weights = true};
+    spec.outputs = {.lse = false, .weights = WeightsOutput()};
     const EngineResult weights = RunEngine(AttentionProblem(spec));
     EXPECT_TRUE(SameBits(weights.output, both.output, OutputShape(plain.plan())));
     EXPECT_TRUE(SameBits(weights.weights, both.weights, WeightsShape(plain.plan())));
@@ -246,8 +246,8 @@ TEST(KernelPoisonTest, HiddenKeysAndValuesNeverReachARow) {
           std::fill_n(spoiled.KeyRow(0, 0, k), 16, poison);
           std::fill_n(spoiled.ValueRow(0, 0, k), 16, poison);
         }
-        const auto exact = ReferenceAttention<double>(clean.plan(), clean.Inputs());
-        const Tolerances tolerances = TolerancesOf(clean.plan(), clean.Inputs(), exact);
+        const auto exact = ReferenceAttention<double>(clean.Request());
+        const Tolerances tolerances = TolerancesOf(clean.Request(), exact);
         const EngineResult result = RunEngine(spoiled);
         for (int64_t h = 0; h < heads; ++h) {
           const auto row = static_cast<size_t>(h * 100);

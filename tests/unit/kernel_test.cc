@@ -22,7 +22,7 @@ constexpr float kInf = std::numeric_limits<float>::infinity();
 // Runs the problem and compares output, LSE and weights with the oracle.
 EngineResult Check(ProblemSpec spec) {
   SCOPED_TRACE(spec.ToString());
-  spec.outputs = {.lse = true, .weights = true};
+  spec.outputs = {.lse = true, .weights = WeightsOutput()};
   const AttentionProblem problem(spec);
   EngineResult result = RunEngine(problem);
   ExpectMatchesReference(problem, result);
@@ -228,8 +228,8 @@ TEST(KernelTest, DenormalValuesAreOffByLessThanTheSmallestNormal) {
   for (const float factor : {1e-36F, 1e-38F, 1e-41F}) {
     AttentionProblem problem(Spec({1, 1, 1, 20, 70, 16, 16}));
     for (float& v : problem.value) v *= factor;
-    const auto exact = ReferenceAttention<double>(problem.plan(), problem.Inputs());
-    const double tolerance = OutputTolerance(problem.plan(), problem.Inputs(), exact) + 0x1p-126;
+    const auto exact = ReferenceAttention<double>(problem.Request());
+    const double tolerance = OutputTolerance(problem.Request(), exact) + 0x1p-126;
     EXPECT_TRUE(AlmostEqual(RunEngine(problem).output, exact.output, tolerance, OutputShape(problem.plan())));
   }
 }
@@ -237,7 +237,7 @@ TEST(KernelTest, DenormalValuesAreOffByLessThanTheSmallestNormal) {
 TEST(KernelTest, WeightsTimesValuesIsTheOutput) {
   for (const bool causal : {false, true}) {
     ProblemSpec spec = Spec({2, 4, 2, 60, 90, 32, 24});
-    spec.outputs = {.lse = true, .weights = true};
+    spec.outputs = {.lse = true, .weights = WeightsOutput()};
     spec.options.causal = causal;
     spec.options.alignment = Alignment::kBottomRight;
     AttentionProblem problem(spec);
@@ -260,8 +260,8 @@ TEST(KernelTest, WeightsTimesValuesIsTheOutput) {
         }
       }
     }
-    const auto exact = ReferenceAttention<double>(plan, problem.Inputs());
-    const Tolerances tolerances = TolerancesOf(plan, problem.Inputs(), exact);
+    const auto exact = ReferenceAttention<double>(problem.Request());
+    const Tolerances tolerances = TolerancesOf(problem.Request(), exact);
     EXPECT_TRUE(AlmostEqual(result.output, product, 2 * tolerances.output, OutputShape(plan)));
   }
 }

@@ -52,13 +52,13 @@ TEST(MemoryTest, SixteenThousandTokensStayWithin200MiB) {
                                               [&](absl::StatusOr<AttentionResult> r, const JobTimings& /*timings*/) {
                                                 result = std::move(r);
                                               }),
-                              AttentionJobSpec(*plan)),
+                              AttentionJobSpec(*plan, EngineKind::kOnednn)),
               IsOk());
   while (executor.RunOne()) {
   }
   const int64_t peak = StatusBytes("VmHWM");
   ASSERT_THAT(result, IsOk());
-  EXPECT_FLOAT_EQ(result->output.floats()[kLen * kDim - 1], 0.25F);
+  EXPECT_FLOAT_EQ(result->output.data.floats()[kLen * kDim - 1], 0.25F);
   const int64_t own = plan->input_bytes + plan->output_bytes;
   EXPECT_LE(peak - before, own + (int64_t{200} << 20));
   RecordProperty("mib_above_inputs_and_outputs", std::to_string((peak - before - own) >> 20));

@@ -65,10 +65,25 @@ TEST(NpyTest, RefusesToWriteAShapeThatDoesNotFit) {
               IsError(absl::StatusCode::kInvalidArgument, "shape [2] does not have 1 elements"));
 }
 
+TEST(NpyTest, WritesTheTypesThatItReads) {
+  const std::vector<std::byte> bytes(16);
+  for (const StoredType dtype :
+       {StoredType::kF16, StoredType::kF64, StoredType::kBool, StoredType::kU8, StoredType::kI32, StoredType::kI64}) {
+    const StoredTensor written = {"", dtype, {2}, std::span(bytes).first(2 * StoredTypeSize(dtype))};
+    ASSERT_THAT(WriteNpy(TempPath("typed.npy"), written), IsOk());
+    const auto read = ReadNpy(TempPath("typed.npy"));
+    ASSERT_THAT(read, IsOk());
+    EXPECT_EQ(read->dtype, dtype);
+  }
+  EXPECT_THAT(WriteNpy(TempPath("typed.npy"), {"", StoredType::kBf16, {8}, bytes}),
+              IsError(absl::StatusCode::kInvalidArgument, ".npy has no BF16 elements"));
+}
+
 TEST(NpyTest, ReadsEveryVersionAndType) {
   const std::vector<std::tuple<const char*, StoredType, size_t>> types = {
-      {"'<f2'", StoredType::kF16, 2},  {"'<f4'", StoredType::kF32, 4}, {"'<f8'", StoredType::kF64, 8},
-      {"'|b1'", StoredType::kBool, 1}, {"'<i4'", StoredType::kI32, 4}, {"\"<i8\"", StoredType::kI64, 8},
+      {"'<f2'", StoredType::kF16, 2},   {"'<f4'", StoredType::kF32, 4}, {"'<f8'", StoredType::kF64, 8},
+      {"'|b1'", StoredType::kBool, 1},  {"'|u1'", StoredType::kU8, 1},  {"'<i4'", StoredType::kI32, 4},
+      {"\"<i8\"", StoredType::kI64, 8},
   };
   for (int version = 1; version <= 3; ++version) {
     for (const auto& [descr, dtype, size] : types) {

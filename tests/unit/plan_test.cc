@@ -77,7 +77,7 @@ TEST(PlanTest, HeadsFirstIsUnderstood) {
   ExpectStrides(plan->value, 60, 30, 6);
   ExpectStrides(plan->output, 72, 18, 6);
   EXPECT_EQ(plan->output_shape, (std::vector<int64_t>{2, 4, 3, 6}));
-  EXPECT_EQ(plan->rows(), 24);
+  EXPECT_EQ(plan->rows, 24);
 }
 
 TEST(PlanTest, TokensFirstIsUnderstood) {
@@ -160,10 +160,10 @@ TEST(PlanTest, BytesAreThoseOfTheTensors) {
   EXPECT_EQ(Plan(request)->output_bytes, 4 * 144);
   request.outputs.lse = true;
   EXPECT_EQ(Plan(request)->output_bytes, 4 * (144 + 24));
-  request.outputs.weights = true;
+  request.outputs.weights.emplace();
   EXPECT_EQ(Plan(request)->output_bytes, 4 * (144 + 24 + 120));
-  EXPECT_TRUE(Plan(request)->outputs.lse);
-  EXPECT_TRUE(Plan(request)->outputs.weights);
+  EXPECT_TRUE(Plan(request)->wants_lse);
+  EXPECT_TRUE(Plan(request)->weights.has_value());
 }
 
 TEST(PlanTest, AlignmentSetsTheVisibleKeys) {
@@ -220,17 +220,17 @@ TEST(PlanTest, TheLargestOffsetsAreTaken) {
 TEST(PlanTest, EmptyBatchesAndSequencesAreFine) {
   const auto no_batch = Plan(RequestOf(Layout::kHeadsFirst, {0, 4, 3, 8}, {0, 2, 5, 8}, {0, 2, 5, 6}));
   ASSERT_THAT(no_batch, IsOk());
-  EXPECT_EQ(no_batch->rows(), 0);
+  EXPECT_EQ(no_batch->rows, 0);
   EXPECT_EQ(no_batch->output_shape, (std::vector<int64_t>{0, 4, 3, 6}));
 
   const auto no_queries = Plan(RequestOf(Layout::kTokensFirst, {2, 0, 4, 8}, {2, 5, 2, 8}, {2, 5, 2, 6}));
   ASSERT_THAT(no_queries, IsOk());
-  EXPECT_EQ(no_queries->rows(), 0);
+  EXPECT_EQ(no_queries->rows, 0);
   EXPECT_EQ(no_queries->output_shape, (std::vector<int64_t>{2, 0, 4, 6}));
 
   const auto no_keys = Plan(RequestOf(Layout::kHeadsFirst, {3, 8}, {0, 8}, {0, 6}));
   ASSERT_THAT(no_keys, IsOk());
-  EXPECT_EQ(no_keys->rows(), 3);
+  EXPECT_EQ(no_keys->rows, 3);
   EXPECT_EQ(no_keys->flops, 0);
   EXPECT_EQ(no_keys->output_bytes, 4 * 18);
 }
@@ -245,7 +245,7 @@ TEST(PlanTest, HugeExtentsBesideAZeroOverflowNothing) {
       RequestOf(Layout::kTokensFirst, {kHuge, 0, 4, 8}, {kHuge, 0, 4, 8}, {kHuge, 0, 4, 6}),
   };
   for (AttentionRequest request : requests) {
-    request.outputs = {.lse = true, .weights = true};
+    request.outputs = {.lse = true, .weights = WeightsOutput()};
     request.options.causal = true;
     for (const Alignment alignment : {Alignment::kTopLeft, Alignment::kBottomRight}) {
       SCOPED_TRACE(ShapeString(request.query.shape));
@@ -255,7 +255,7 @@ TEST(PlanTest, HugeExtentsBesideAZeroOverflowNothing) {
         EXPECT_THAT(plan, NamesField(absl::StatusCode::kInvalidArgument, "query.shape"));
         continue;
       }
-      EXPECT_EQ(plan->rows(), 0);
+      EXPECT_EQ(plan->rows, 0);
       EXPECT_EQ(plan->output_bytes, 0);
       EXPECT_EQ(plan->flops, 0);
     }
@@ -271,7 +271,7 @@ TEST(PlanTest, TensorsMayComeInPieces) {
 
 TEST(PlanTest, OutputsUpToTheLimitAreTaken) {
   AttentionRequest request = HeadsFirst();
-  request.outputs = {.lse = true, .weights = true};
+  request.outputs = {.lse = true, .weights = WeightsOutput()};
   constexpr int64_t kBytes = int64_t{4} * (144 + 24 + 120);
   EXPECT_THAT(PlanAttention(request, {.max_output_bytes = kBytes}), IsOk());
   EXPECT_THAT(PlanAttention(request, {.max_output_bytes = kBytes - 1}),
@@ -293,7 +293,7 @@ TEST(PlanTest, AnOversizedOutputIsTheQuerysFault) {
 
 TEST(PlanTest, AnOversizedLimitDoesNotOverflow) {
   AttentionRequest request = HeadsFirst();
-  request.outputs = {.lse = true, .weights = true};
+  request.outputs = {.lse = true, .weights = WeightsOutput()};
   constexpr int64_t kMax = std::numeric_limits<int64_t>::max();
   EXPECT_THAT(PlanAttention(request, {.max_head_dim = kMax, .max_output_bytes = kMax}), IsOk());
 }

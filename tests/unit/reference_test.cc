@@ -17,7 +17,7 @@ namespace {
 ProblemSpec Spec(const Dims& dims) {
   ProblemSpec spec;
   spec.dims = dims;
-  spec.outputs = {.lse = true, .weights = true};
+  spec.outputs = {.lse = true, .weights = WeightsOutput()};
   return spec;
 }
 
@@ -27,7 +27,7 @@ TEST(ReferenceTest, TwoByTwoFollowsTheLogisticFunction) {
   problem.query = {0.7F, -1.3F};
   problem.key = {0.4F, 2.1F};
   problem.value = {3, -5};
-  const auto result = ReferenceAttention<double>(problem.plan(), problem.Inputs());
+  const auto result = ReferenceAttention<double>(problem.Request());
   for (size_t i = 0; i < 2; ++i) {
     const double s0 = static_cast<double>(problem.query[i]) * static_cast<double>(0.4F);
     const double s1 = static_cast<double>(problem.query[i]) * static_cast<double>(2.1F);
@@ -41,7 +41,7 @@ TEST(ReferenceTest, TwoByTwoFollowsTheLogisticFunction) {
 
 TEST(ReferenceTest, OneKeyIsReturnedWhole) {
   AttentionProblem problem(Spec({2, 3, 3, 4, 1, 5, 6}));
-  const auto result = ReferenceAttention<double>(problem.plan(), problem.Inputs());
+  const auto result = ReferenceAttention<double>(problem.Request());
   for (int64_t b = 0; b < 2; ++b) {
     for (int64_t h = 0; h < 3; ++h) {
       for (int64_t i = 0; i < 4; ++i) {
@@ -56,7 +56,7 @@ TEST(ReferenceTest, OneKeyIsReturnedWhole) {
 
 TEST(ReferenceTest, QueryHeadsShareKeyHeadsInNeighbouringGroups) {
   AttentionProblem problem(Spec({1, 6, 2, 1, 1, 3, 1}));
-  const auto result = ReferenceAttention<double>(problem.plan(), problem.Inputs());
+  const auto result = ReferenceAttention<double>(problem.Request());
   for (size_t h = 0; h < 6; ++h) EXPECT_EQ(result.output[h], problem.value[h / 3]) << h;
 }
 
@@ -66,7 +66,7 @@ TEST(ReferenceTest, CausalRowsAreMeansOfWhatTheySee) {
   spec.options.causal = true;
   AttentionProblem problem(spec);
   problem.value = {2, 4, 9, 5};
-  const auto result = ReferenceAttention<double>(problem.plan(), problem.Inputs());
+  const auto result = ReferenceAttention<double>(problem.Request());
   EXPECT_EQ(result.output, (std::vector<double>{2, 3, 5, 5}));
   for (size_t i = 0; i < 4; ++i) EXPECT_NEAR(result.lse[i], std::log(static_cast<double>(i + 1)), 1e-15);
   EXPECT_EQ(result.weights[1], 0);
@@ -78,7 +78,7 @@ TEST(ReferenceTest, ARowWithoutAKeyIsZeroWithMinusInfinity) {
   spec.options.causal = true;
   spec.options.alignment = Alignment::kBottomRight;
   const AttentionProblem problem(spec);
-  const auto result = ReferenceAttention<double>(problem.plan(), problem.Inputs());
+  const auto result = ReferenceAttention<double>(problem.Request());
   for (size_t i = 0; i < 2; ++i) {
     EXPECT_EQ(result.output[2 * i], 0);
     EXPECT_EQ(result.weights[i], 0);
@@ -93,7 +93,7 @@ TEST(ReferenceTest, HiddenKeysAndValuesAreNotRead) {
   AttentionProblem problem(spec);
   problem.KeyRow(0, 0, 1)[0] = std::nanf("");
   problem.ValueRow(0, 0, 1)[1] = std::nanf("");
-  const auto result = ReferenceAttention<double>(problem.plan(), problem.Inputs());
+  const auto result = ReferenceAttention<double>(problem.Request());
   EXPECT_EQ(result.output[0], problem.ValueRow(0, 0, 0)[0]);
   EXPECT_TRUE(std::isnan(result.output[2]));
 }
@@ -103,14 +103,14 @@ TEST(ReferenceTest, LayoutsAgree) {
   const AttentionProblem heads_first(spec);
   spec.layout = Layout::kTokensFirst;  // the same bytes when there is one head
   const AttentionProblem tokens_first(spec);
-  EXPECT_EQ(ReferenceAttention<double>(heads_first.plan(), heads_first.Inputs()).output,
-            ReferenceAttention<double>(tokens_first.plan(), tokens_first.Inputs()).output);
+  EXPECT_EQ(ReferenceAttention<double>(heads_first.Request()).output,
+            ReferenceAttention<double>(tokens_first.Request()).output);
 }
 
 TEST(ReferenceTest, FloatFollowsDouble) {
   const AttentionProblem problem(Spec({2, 2, 1, 20, 30, 16, 16}));
-  const auto exact = ReferenceAttention<double>(problem.plan(), problem.Inputs());
-  const auto plain = ReferenceAttention<float>(problem.plan(), problem.Inputs());
+  const auto exact = ReferenceAttention<double>(problem.Request());
+  const auto plain = ReferenceAttention<float>(problem.Request());
   EXPECT_TRUE(AlmostEqual(plain.output, exact.output, 1e-5, OutputShape(problem.plan())));
   EXPECT_GT(WorstError(plain.output, exact.output), 0) << "float is not double in disguise";
 }
@@ -121,8 +121,7 @@ TEST(ReferenceTest, ToleranceGrowsWithValuesAndLogits) {
     spec.query_factor = query_factor;
     AttentionProblem problem(spec);
     for (float& v : problem.value) v *= value_factor;
-    return OutputTolerance(problem.plan(), problem.Inputs(),
-                           ReferenceAttention<double>(problem.plan(), problem.Inputs()));
+    return OutputTolerance(problem.Request(), ReferenceAttention<double>(problem.Request()));
   };
   EXPECT_GT(tolerance(1, 1), 0);
   EXPECT_LT(tolerance(1, 1), 1e-4);
@@ -134,8 +133,7 @@ TEST(ReferenceTest, ToleranceIsFiniteBesideNan) {
   AttentionProblem problem(Spec({1, 1, 1, 10, 20, 16, 16}));
   problem.KeyRow(0, 0, 3)[0] = std::nanf("");
   problem.ValueRow(0, 0, 4)[0] = std::numeric_limits<float>::infinity();
-  EXPECT_TRUE(std::isfinite(
-      OutputTolerance(problem.plan(), problem.Inputs(), ReferenceAttention<double>(problem.plan(), problem.Inputs()))));
+  EXPECT_TRUE(std::isfinite(OutputTolerance(problem.Request(), ReferenceAttention<double>(problem.Request()))));
 }
 
 }  // namespace

@@ -6,16 +6,15 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <functional>
 #include <limits>
 #include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "hwy/targets.h"
 #include "tests/support/attention_problem.h"
 #include "tests/support/random.h"
+#include "tests/support/simd_targets.h"
 
 namespace attnd::simd {
 namespace {
@@ -24,16 +23,6 @@ constexpr float kInf = std::numeric_limits<float>::infinity();
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 // The header promises a maximum, a sum and exp; this is how far exp may be off, relatively.
 constexpr double kExpError = 0x1p-21;
-
-// Runs `body` once per instruction set.
-void ForEachTarget(const std::function<void()>& body) {
-  for (const int64_t target : hwy::SupportedAndGeneratedTargets()) {
-    hwy::SetSupportedTargetsForTest(target);
-    SCOPED_TRACE(TargetName());
-    body();
-  }
-  hwy::SetSupportedTargetsForTest(0);
-}
 
 TEST(SimdTest, TargetsCanBeNarrowed) {
   std::set<std::string> names;

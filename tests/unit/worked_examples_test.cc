@@ -36,7 +36,7 @@ AttentionProblem ProblemOf(const Example& example) {
   spec.dims = {1, 1, 1, example.tokens, example.tokens, example.head_dim, example.value_dim};
   spec.options.scale = example.scale;
   spec.options.causal = example.causal;
-  spec.outputs = {.lse = true, .weights = true};
+  spec.outputs = {.lse = true, .weights = WeightsOutput()};
   AttentionProblem problem(spec);
   problem.query.assign(example.query.begin(), example.query.end());
   problem.key.assign(example.key.begin(), example.key.end());
@@ -49,7 +49,7 @@ void ExpectRows(const Example& example, const std::vector<double>& weights, int6
                 const std::vector<double>& output, int64_t output_row) {
   const AttentionProblem problem = ProblemOf(example);
   const EngineResult result = RunEngine(problem);
-  const auto exact = ReferenceAttention<double>(problem.plan(), problem.Inputs());
+  const auto exact = ReferenceAttention<double>(problem.Request());
   const auto part = [](const auto& all, int64_t row, int64_t width, size_t n) {
     return std::span(all).subspan(static_cast<size_t>(row * width), n);
   };
@@ -102,7 +102,7 @@ TEST(WorkedExamplesTest, YouFoundMe) {
 TEST(WorkedExamplesTest, CatAgainstSat) {
   ProblemSpec spec;
   spec.dims = {1, 1, 1, 1, 2, 4, 1};
-  spec.outputs = {.lse = true, .weights = true};
+  spec.outputs = {.lse = true, .weights = WeightsOutput()};
   AttentionProblem problem(spec);
   problem.query = {.40F, -.05F, .23F, .21F};
   problem.key = {-.01F, .79F, -.07F, .53F, 0, 0, 0, 0};
@@ -142,7 +142,7 @@ TEST(WorkedExamplesTest, ScoresAreNotStoredUnlessAskedFor) {
   ProblemSpec spec;
   spec.dims = {1, 1, 1, 8192, 8192, 8, 8};
   EXPECT_EQ(AttentionProblem(spec).plan().output_bytes, 4 * 8192 * 8);
-  spec.outputs.weights = true;
+  spec.outputs.weights.emplace();
   EXPECT_EQ(AttentionProblem(spec).plan().output_bytes, 4 * 8192 * 8 + (int64_t{256} << 20));
 }
 

@@ -1,0 +1,100 @@
+#include "core/attention/gather.h"
+
+#include <cstddef>
+#include <utility>
+#include <vector>
+
+#include "core/attention/rope.h"
+#include "core/attention/simd_rows.h"
+
+namespace attnd {
+namespace {
+
+size_t FloatBytes(const TensorView& tensor) {
+  return static_cast<size_t>(TensorBytes(DataType::kFloat32, tensor.shape).value_or(0));
+}
+
+// Hands out the block from its start.
+class Cursor {
+ public:
+  explicit Cursor(std::byte* at) : at_(at) {}
+
+  std::byte* Take(size_t bytes) { return std::exchange(at_, at_ + AlignedSize(bytes)); }
+  std::byte* Copy(const TensorView& tensor) {
+    std::byte* place = Take(tensor.bytes.size());
+    tensor.bytes.CopyTo(place);
+    return place;
+  }
+  const float* CopyAsFloats(const TensorView& tensor) {
+    std::vector<std::byte> raw(tensor.bytes.size());
+    tensor.bytes.CopyTo(raw.data());
+    const size_t bytes = FloatBytes(tensor);
+    auto* floats = reinterpret_cast<float*>(Take(bytes));
+    simd::LoadRow(raw.data(), tensor.dtype, static_cast<int64_t>(bytes / sizeof(float)), floats);
+    return floats;
+  }
+
+ private:
+  std::byte* at_;
+};
+
+size_t BlockBytes(const AttentionRequest& request, bool rotated) {
+  const AttentionOptions& options = request.options;
+  size_t bytes = AlignedSize(request.value.bytes.size());
+  for (const TensorView* tensor : {&request.query, &request.key}) {
+    bytes += AlignedSize(rotated ? FloatBytes(*tensor) : tensor->bytes.size());
+  }
+  for (const Mask& mask : options.masks) bytes += AlignedSize(mask.tensor.bytes.size());
+  for (const TensorView& bias : options.biases) bytes += AlignedSize(bias.bytes.size());
+  for (const auto* tensor : {&options.alibi_slopes, &options.sinks}) {
+    if (tensor->has_value()) bytes += AlignedSize(FloatBytes(**tensor));
+  }
+  return bytes;
+}
+
+// Query or key, rotated. Tensors of 16 bits need room of their own for a moment.
+absl::Status Rotate(const TensorView& tensor, RopeTensor which, const AttentionPlan& plan, BufferPool* pool,
+                    float* destination) {
+  auto* bytes = reinterpret_cast<std::byte*>(destination);
+  if (tensor.dtype == DataType::kFloat32) {
+    tensor.bytes.CopyTo(bytes);
+    ApplyRope(plan, which, bytes, destination);
+    return absl::OkStatus();
+  }
+  const auto raw = pool->Allocate(tensor.bytes.size());
+  if (!raw.ok()) return raw.status();
+  tensor.bytes.CopyTo(raw->data());
+  ApplyRope(plan, which, raw->data(), destination);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status GatherInputs(const AttentionRequest& request, const AttentionPlan& plan, BufferPool* pool, Buffer& memory,
+                          AttentionData& data) {
+  const bool rotated = plan.rope.has_value();
+  auto block = pool->Allocate(BlockBytes(request, rotated));
+  if (!block.ok()) return block.status();
+  memory = *std::move(block);
+  Cursor cursor(memory.data());
+  if (rotated) {
+    auto* query = reinterpret_cast<float*>(cursor.Take(FloatBytes(request.query)));
+    auto* key = reinterpret_cast<float*>(cursor.Take(FloatBytes(request.key)));
+    if (absl::Status s = Rotate(request.query, RopeTensor::kQuery, plan, pool, query); !s.ok()) return s;
+    if (absl::Status s = Rotate(request.key, RopeTensor::kKey, plan, pool, key); !s.ok()) return s;
+    data.query = reinterpret_cast<std::byte*>(query);
+    data.key = reinterpret_cast<std::byte*>(key);
+  } else {
+    data.query = cursor.Copy(request.query);
+    data.key = cursor.Copy(request.key);
+  }
+  data.value = cursor.Copy(request.value);
+  const AttentionOptions& options = request.options;
+  for (const Mask& mask : options.masks) data.masks.push_back(cursor.Copy(mask.tensor));
+  for (const TensorView& bias : options.biases) data.biases.push_back(cursor.Copy(bias));
+  if (options.alibi_slopes) data.alibi_slopes = cursor.CopyAsFloats(*options.alibi_slopes);
+  if (options.sinks) data.sinks = cursor.CopyAsFloats(*options.sinks);
+  return absl::OkStatus();
+}
+
+}  // namespace attnd

@@ -1,0 +1,28 @@
+// Rows of visibility: a bit per key, least significant first, 1 where the key may be seen.
+// Every function takes bits away and leaves those behind `n` alone. Rows of bits can be
+// read 8 bytes beyond their end. Chosen at run time as in simd.h. Thread-safe.
+#ifndef ATTND_CORE_ATTENTION_SIMD_BITS_H_
+#define ATTND_CORE_ATTENTION_SIMD_BITS_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "core/attention/tensor.h"
+
+namespace attnd::simd {
+
+// Keeps keys whose byte is not 0 (`keep`) or is 0 (not `keep`).
+void KeepByBool(const std::byte* mask, int64_t n, bool keep, uint8_t* bits);
+
+// Keeps keys whose bit is 1 (`keep`) or 0 (not `keep`).
+void KeepByBit(const std::byte* mask, int64_t n, bool keep, uint8_t* bits);
+
+// Keeps keys whose id is `id`.
+void KeepEqual(const int32_t* ids, int64_t n, int32_t id, uint8_t* bits);
+
+// Keeps keys whose bias is not -inf. REQUIRES: `dtype` is one for numbers.
+void KeepAboveMinusInfinity(const std::byte* bias, DataType dtype, int64_t n, uint8_t* bits);
+
+}  // namespace attnd::simd
+
+#endif  // ATTND_CORE_ATTENTION_SIMD_BITS_H_

@@ -1,0 +1,71 @@
+// What the rows of a tile see of a block of keys: the plan's ranges, and inside them masks,
+// biases of -inf and documents whose keys lie apart. Engines ask it before any arithmetic.
+#ifndef ATTND_CORE_ATTENTION_TILE_VISIBILITY_H_
+#define ATTND_CORE_ATTENTION_TILE_VISIBILITY_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "core/attention/engine.h"
+#include "core/attention/plan.h"
+
+namespace attnd {
+
+// One block of keys as the rows of a tile see it.
+struct BlockVisibility {
+  enum class Kind { kNone, kSome, kAll };
+  Kind kind = Kind::kAll;
+  // If kSome, one of the two is set; both per row, relative to the block.
+  const KeyRange* ranges = nullptr;
+  const uint8_t* bits = nullptr;
+  // In bytes.
+  int64_t bits_stride = 0;
+  // If kSome: a bit per key, 1 where every row sees it.
+  const uint8_t* seen_by_all = nullptr;
+  // Visible (row, key) pairs.
+  int64_t pairs = 0;
+
+  // Whether row `r` sees key `k` of the block.
+  [[nodiscard]] bool Sees(int64_t r, int64_t k) const {
+    if (kind != Kind::kSome) return kind == Kind::kAll;
+    if (bits != nullptr) return (bits[r * bits_stride + k / 8] >> (k % 8) & 1) != 0;
+    return ranges[r].begin <= k && k < ranges[r].end;
+  }
+};
+
+// Thread-compatible. What it returns is valid until the next call.
+class TileVisibility {
+ public:
+  // Turns to a tile. The arguments must outlive the use.
+  void Begin(const AttentionPlan& plan, const AttentionData& data, const Tile& tile);
+
+  // Keys from the first to the last that some row may see; {0, 0} if there is none.
+  [[nodiscard]] KeyRange any() const { return any_; }
+
+  // Keys [begin, end) of the entry. REQUIRES: begin is a multiple of 8.
+  BlockVisibility Block(int64_t begin, int64_t end);
+
+ private:
+  [[nodiscard]] bool HidesInside() const;
+  BlockVisibility BlockByRanges(int64_t begin, int64_t end);
+  BlockVisibility BlockByBits(int64_t begin, int64_t end);
+  void HideInRow(int64_t r, int64_t begin, int64_t end, uint8_t* bits) const;
+
+  const AttentionPlan* plan_ = nullptr;
+  const AttentionData* data_ = nullptr;
+  Tile tile_;
+  int64_t rows_ = 0;
+  // Per row, from the plan.
+  std::vector<KeyRange> row_keys_;
+  KeyRange any_;
+  KeyRange all_;
+  bool inside_ = false;
+  // Per row, relative to the block at hand.
+  std::vector<KeyRange> ranges_;
+  std::vector<uint8_t> bits_;
+  std::vector<uint8_t> seen_by_all_;
+};
+
+}  // namespace attnd
+
+#endif  // ATTND_CORE_ATTENTION_TILE_VISIBILITY_H_
