@@ -28,9 +28,10 @@ HWY_INLINE V FromBfloat16(const uint16_t* source) {
   return hn::BitCast(D(), hn::ShiftLeft<16>(hn::PromoteTo(DU(), hn::LoadU(DU16(), source))));
 }
 
-// Where there is no instruction for it, Highway knows neither infinities nor rounding.
+// Where there is no instruction for it (on x86 before AVX2; better targets are smaller
+// numbers), Highway knows neither infinities nor rounding.
 constexpr bool kFloat16ByHand =
-    HWY_TARGET == HWY_SSSE3 || HWY_TARGET == HWY_SSE4 || HWY_TARGET == HWY_EMU128 || HWY_TARGET == HWY_SCALAR;
+    (HWY_ARCH_X86 && HWY_TARGET > HWY_AVX2) || HWY_TARGET == HWY_EMU128 || HWY_TARGET == HWY_SCALAR;
 constexpr uint32_t kSignBit = 0x80000000;
 constexpr uint32_t kInfinityBits = 0x7F800000;
 
