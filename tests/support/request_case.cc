@@ -284,7 +284,7 @@ RequestCase EntryOf(const RequestCase& c, int64_t b) {
   RequestCase out = CropCase(c, b, 1, c.QueryCount(b), c.KeyCount(b));
   for (auto* list : {&out.options.q_offset, &out.options.k_offset, &out.options.q_lengths, &out.options.kv_lengths,
                      &out.options.kv_starts, &out.options.prefix_lengths}) {
-    if (!list->empty()) *list = {ForEntry(*list, b, 0)};
+    if (!list->empty()) list->assign(1, ForEntry(*list, b, 0));
   }
   if (c.packed() && c.outputs.weights && !c.outputs.weights->rows.empty()) {
     int64_t start = 0;
