@@ -165,5 +165,35 @@ TEST(OptionsBitsTest, AskingForMeansListedRowsOrAnotherStageChangesNothingElse) 
   });
 }
 
+TEST(OptionsBitsTest, ListedRowsOfPackedQueriesAreThoseOfAllRows) {
+  int looked_at = 0;
+  ForCases(70000, 2500, 60, [&looked_at](RequestCase c) {
+    int64_t total = 0;
+    for (int64_t b = 0; b < c.dims.batch; ++b) total += c.packed() ? c.QueryCount(b) : 0;
+    if (total == 0) return;
+    ++looked_at;
+    for (const bool mean : {false, true}) {
+      c.outputs = {.dtype = c.outputs.dtype, .weights = WeightsOutput{.mean = mean, .rows = {}}};
+      const CaseResult all = RunCase(c, {});
+      // Every row, the last first.
+      for (int64_t row = total; row > 0; --row) c.outputs.weights->rows.push_back(row - 1);
+      CaseResult listed = RunCase(c, {});
+      for (int64_t b = 0; b < c.dims.batch; ++b) {
+        std::vector<float>& weights = listed.entries[static_cast<size_t>(b)].weights;
+        const int64_t q_count = c.QueryCount(b);
+        const int64_t kv_count = c.KeyCount(b);
+        std::vector<float> in_order(weights.size());
+        for (int64_t row = 0; row < (mean ? 1 : c.dims.heads) * q_count; ++row) {
+          const int64_t from = row / q_count * q_count + q_count - 1 - row % q_count;
+          std::copy_n(weights.begin() + from * kv_count, kv_count, in_order.begin() + row * kv_count);
+        }
+        weights = in_order;
+      }
+      EXPECT_TRUE(SameResults(listed, all)) << (mean ? "mean" : "each");
+    }
+  });
+  EXPECT_GT(looked_at, 0);
+}
+
 }  // namespace
 }  // namespace attnd
