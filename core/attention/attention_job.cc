@@ -65,6 +65,7 @@ class AttentionJob final : public Job {
   AttentionResult result_;
   // Units before each entry's, and in all; empty if all entries have as many.
   std::vector<int64_t> unit_starts_;
+  int64_t rows_per_tile_ = 1;
   int64_t rows_per_unit_ = 0;
   int64_t units_ = 0;
   int64_t units_per_claim_ = 1;
@@ -144,9 +145,9 @@ int64_t AttentionJob::UnitsOf(int64_t b) const {
 }
 
 int64_t AttentionJob::Cut() {
-  const int64_t rows_per_tile = RowsPerTile(engine_);
+  rows_per_tile_ = RowsPerTile(engine_, plan_);
   // A tile's worth of queries is a whole number of tiles in every head.
-  rows_per_unit_ = plan_.mean_weights ? rows_per_tile * plan_.dims.group() : rows_per_tile;
+  rows_per_unit_ = plan_.mean_weights ? rows_per_tile_ * plan_.dims.group() : rows_per_tile_;
   if (plan_.q_used.uniform()) {
     units_ = plan_.dims.batch * UnitsOf(0);
   } else {
@@ -188,9 +189,8 @@ AttentionJob::Unit AttentionJob::UnitAt(int64_t index) const {
 }
 
 absl::Status AttentionJob::RunTiles(TileEngine& engine, const Unit& unit) {
-  const int64_t step = engine.rows_per_tile();
-  for (int64_t begin = unit.row_begin; begin < unit.row_end; begin += step) {
-    const Tile tile{unit.batch, unit.kv_head, begin, std::min(begin + step, unit.row_end)};
+  for (int64_t begin = unit.row_begin; begin < unit.row_end; begin += rows_per_tile_) {
+    const Tile tile{unit.batch, unit.kv_head, begin, std::min(begin + rows_per_tile_, unit.row_end)};
     const absl::StatusOr<RowCounts> counts = engine.Run(plan_, data_, tile);
     if (!counts.ok()) return counts.status();
     empty_rows_.fetch_add(counts->empty, std::memory_order_relaxed);

@@ -64,7 +64,7 @@ double PredictCost(const AttentionPlan& plan, EngineKind engine) {
   const auto rows = static_cast<double>(plan.rows);
   const auto dim = static_cast<double>(dims.head_dim + dims.value_dim);
   const double pairs_per_row = plan.flops / (2 * dim) / rows + (dims.kv_len > 0 ? kKeysBeyondVisible : 0);
-  double flops = pairs_per_row * PaddedRows(plan, RowsPerTile(engine)) * (2 * dim + FlopsPerPair(plan));
+  double flops = pairs_per_row * PaddedRows(plan, RowsPerTile(engine, plan)) * (2 * dim + FlopsPerPair(plan));
   double floats = rows * dim;
   for (const auto* pairs : {&plan.weights, &plan.scores}) {
     if (!pairs->has_value()) continue;

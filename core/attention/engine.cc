@@ -36,7 +36,7 @@ TileEngine& EngineForThisThread(EngineKind kind) {
   return *onednn;
 }
 
-int64_t RowsPerTile(EngineKind kind) {
+int64_t RowsPerTile(EngineKind kind, const AttentionPlan& /*plan*/) {
   switch (kind) {
     case EngineKind::kOnednn:
       return kOnednnRowsPerTile;

@@ -81,9 +81,6 @@ class TileEngine {
  public:
   virtual ~TileEngine() = default;
 
-  // Most rows in a tile. A constant of the engine.
-  [[nodiscard]] virtual int64_t rows_per_tile() const = 0;
-
   // Computes `tile` of the problem (plan, data): writes its rows of output, and of lse,
   // weights of each head, scores, row_max and row_sum where data has them. Other rows are
   // not touched, so tiles of one problem may run at the same time on different engines of
@@ -92,7 +89,7 @@ class TileEngine {
   virtual absl::StatusOr<RowCounts> Run(const AttentionPlan& plan, const AttentionData& data, const Tile& tile) = 0;
 
   // Writes the weights of queries [q_begin, q_end) of entry `batch` averaged over all heads;
-  // at most rows_per_tile() queries. REQUIRES: plan.mean_weights, and Run has written
+  // at most RowsPerTile(kind, plan) queries. REQUIRES: plan.mean_weights, and Run has written
   // row_max and row_sum for these queries of every head.
   virtual absl::Status MeanWeights(const AttentionPlan& plan, const AttentionData& data, int64_t batch, int64_t q_begin,
                                    int64_t q_end) = 0;
@@ -110,8 +107,8 @@ absl::StatusOr<EngineKind> ParseEngine(std::string_view name);
 // The calling thread's engine of that kind, made at first use. Lives as long as the thread.
 TileEngine& EngineForThisThread(EngineKind kind);
 
-// Rows per tile of that kind; what EngineForThisThread(kind).rows_per_tile() returns.
-int64_t RowsPerTile(EngineKind kind);
+// Most rows of a tile of the problem for an engine of that kind.
+int64_t RowsPerTile(EngineKind kind, const AttentionPlan& plan);
 
 // Instruction set that the kernels use, such as "AVX2" or "AVX512".
 std::string KernelIsa();

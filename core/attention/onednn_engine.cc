@@ -45,7 +45,6 @@ absl::Status Product(char transpose_b, int64_t n, int64_t k, const float* a, int
 
 class OnednnEngine final : public TileEngine {
  public:
-  [[nodiscard]] int64_t rows_per_tile() const override { return kRows; }
   absl::StatusOr<RowCounts> Run(const AttentionPlan& plan, const AttentionData& data, const Tile& tile) override;
   absl::Status MeanWeights(const AttentionPlan& plan, const AttentionData& data, int64_t batch, int64_t q_begin,
                            int64_t q_end) override;

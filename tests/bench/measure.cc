@@ -39,7 +39,7 @@ class KernelRun {
       : problem_(SpecOf(row)),
         buffers_(problem_.plan()),
         data_(buffers_.Bind(problem_.Inputs())),
-        tiles_(TilesOf(problem_.plan(), RowsPerTile(kEngine))) {}
+        tiles_(TilesOf(problem_.plan(), RowsPerTile(kEngine, problem_.plan()))) {}
 
   void operator()() {
     TileEngine& engine = EngineForThisThread(kEngine);

@@ -16,6 +16,7 @@
 #include "tests/support/sanitizers.h"
 #include "tests/support/server_fixture.h"
 #include "tests/support/status_matchers.h"
+#include "tests/support/test_engine.h"
 
 namespace attnd {
 namespace {
@@ -29,7 +30,7 @@ absl::StatusOr<AttentionResult> RunHere(const AttentionRequest& request) {
   if (!plan.ok()) return plan.status();
   absl::StatusOr<AttentionResult> outcome;
   const auto job = NewAttentionJob(
-      request, *std::move(plan), EngineKind::kOnednn, &pool,
+      request, *std::move(plan), TestEngine(), &pool,
       [&outcome](absl::StatusOr<AttentionResult> result, const JobTimings& /*t*/) { outcome = std::move(result); });
   const auto tiles = job->Prepare();
   absl::Status status = tiles.status();

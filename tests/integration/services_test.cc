@@ -10,6 +10,7 @@
 #include "attnd/v1/weights.grpc.pb.h"
 #include "core/attention/engine.h"
 #include "tests/support/server_fixture.h"
+#include "tests/support/test_engine.h"
 
 namespace attnd {
 namespace {
@@ -30,7 +31,7 @@ TEST(InfoTest, TellsVersionArithmeticAndLimits) {
   EXPECT_FALSE(info.version().empty());
   EXPECT_EQ(info.isa(), KernelIsa());
   EXPECT_EQ(info.onednn_version(), OnednnVersion());
-  EXPECT_EQ(info.numerics_id(), NumericsId(EngineKind::kOnednn));
+  EXPECT_EQ(info.numerics_id(), NumericsId(TestEngine()));
   EXPECT_EQ(info.engine(), "onednn");
   ASSERT_EQ(info.engines_size(), 1);
   EXPECT_EQ(info.engines(0), "onednn");

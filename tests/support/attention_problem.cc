@@ -12,6 +12,7 @@
 
 #include "tests/support/compare.h"
 #include "tests/support/random.h"
+#include "tests/support/test_engine.h"
 
 namespace attnd {
 namespace {
@@ -160,7 +161,7 @@ std::vector<Tile> TilesOf(const AttentionPlan& plan, int64_t rows_per_tile) {
 EngineResult RunTiles(const AttentionPlan& plan, const AttentionData& inputs, const std::vector<Tile>& tiles) {
   OutputBuffers buffers(plan);
   const AttentionData data = buffers.Bind(inputs);
-  TileEngine& engine = EngineForThisThread(EngineKind::kOnednn);
+  TileEngine& engine = EngineForThisThread(TestEngine());
   EngineResult result;
   for (const Tile& tile : tiles) {
     const absl::StatusOr<RowCounts> counts = engine.Run(plan, data, tile);
@@ -177,7 +178,7 @@ EngineResult RunTiles(const AttentionPlan& plan, const AttentionData& inputs, co
 }
 
 EngineResult RunEngine(const AttentionPlan& plan, const AttentionData& inputs) {
-  return RunTiles(plan, inputs, TilesOf(plan, RowsPerTile(EngineKind::kOnednn)));
+  return RunTiles(plan, inputs, TilesOf(plan, RowsPerTile(TestEngine(), plan)));
 }
 
 EngineResult RunEngine(const AttentionProblem& problem) { return RunEngine(problem.plan(), problem.Inputs()); }

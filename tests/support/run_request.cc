@@ -14,6 +14,7 @@
 #include "tests/support/compare.h"
 #include "tests/support/random.h"
 #include "tests/support/status_matchers.h"
+#include "tests/support/test_engine.h"
 
 namespace attnd {
 namespace {
@@ -265,10 +266,10 @@ CaseResult RunCase(const RequestCase& c, const RunOptions& options) {
   EXPECT_THAT(plan.status(), IsOk()) << c.ToString();
   if (!plan.ok()) return {};
   SpoilPool(*plan);
-  const JobSpec spec = AttentionJobSpec(*plan, EngineKind::kOnednn);
+  const JobSpec spec = AttentionJobSpec(*plan, TestEngine());
   absl::StatusOr<AttentionResult> outcome = absl::UnknownError("not called back");
   const std::shared_ptr<Job> job = NewAttentionJob(
-      std::move(request), *std::move(plan), EngineKind::kOnednn, &Pool(),
+      std::move(request), *std::move(plan), TestEngine(), &Pool(),
       [&outcome](absl::StatusOr<AttentionResult> result, const JobTimings&) { outcome = std::move(result); });
   if (options.workers == 0) {
     job->Done(RunInline(*job, options.shuffle_seed), {});

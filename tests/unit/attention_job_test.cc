@@ -20,6 +20,7 @@
 #include "tests/support/random.h"
 #include "tests/support/sanitizers.h"
 #include "tests/support/status_matchers.h"
+#include "tests/support/test_engine.h"
 
 namespace attnd {
 namespace {
@@ -44,7 +45,7 @@ class AttentionJobTest : public testing::Test {
   std::shared_ptr<Job> Make(AttentionRequest request, Outcome& outcome) {
     auto plan = PlanAttention(request, {});
     EXPECT_THAT(plan, IsOk());
-    return NewAttentionJob(std::move(request), *std::move(plan), EngineKind::kOnednn, &pool_,
+    return NewAttentionJob(std::move(request), *std::move(plan), TestEngine(), &pool_,
                            [&outcome](absl::StatusOr<AttentionResult> result, const JobTimings& timings) {
                              ++outcome.calls;
                              outcome.result = std::move(result);
@@ -327,7 +328,7 @@ TEST_F(AttentionJobTest, WithoutMemoryTheJobFails) {
   ASSERT_THAT(plan, IsOk());
   std::optional<absl::Status> status;
   Executor executor({.workers = 0}, Clock::Real());
-  ASSERT_THAT(executor.Submit(NewAttentionJob(request, *plan, EngineKind::kOnednn, &pool_,
+  ASSERT_THAT(executor.Submit(NewAttentionJob(request, *plan, TestEngine(), &pool_,
                                               [&](const auto& result, const auto&) { status = result.status(); }),
                               {}),
               IsOk());
@@ -346,7 +347,7 @@ TEST_F(AttentionJobTest, NonFiniteRowsAreCounted) {
 
 TEST_F(AttentionJobTest, RowsThatOnlyCostMemoryAreStillManySteps) {
   AttentionProblem problem(Spec({1, 1, 1, 2000, 0, 1, 4096}));
-  const auto job = NewAttentionJob(problem.Request(), problem.plan(), EngineKind::kOnednn, &pool_,
+  const auto job = NewAttentionJob(problem.Request(), problem.plan(), TestEngine(), &pool_,
                                    [](const absl::StatusOr<AttentionResult>&, const JobTimings&) {});
   const auto steps = job->Prepare();
   ASSERT_THAT(steps, IsOk());
@@ -356,7 +357,7 @@ TEST_F(AttentionJobTest, RowsThatOnlyCostMemoryAreStillManySteps) {
 
 TEST_F(AttentionJobTest, TheSpecCoversInputsAndOutputs) {
   const AttentionPlan plan = AttentionProblem(Spec({2, 4, 2, 30, 70, 24, 16})).plan();
-  const JobSpec spec = AttentionJobSpec(plan, EngineKind::kOnednn);
+  const JobSpec spec = AttentionJobSpec(plan, TestEngine());
   EXPECT_GE(spec.flops, plan.flops);  // padding and memory traffic are included
   EXPECT_GE(spec.bytes, plan.input_bytes + plan.output_bytes);
   EXPECT_FALSE(spec.deadline.has_value());

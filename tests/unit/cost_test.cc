@@ -12,11 +12,12 @@
 #include "core/attention/attention_job.h"
 #include "tests/support/run_request.h"
 #include "tests/support/status_matchers.h"
+#include "tests/support/test_engine.h"
 
 namespace attnd {
 namespace {
 
-constexpr auto kEngine = EngineKind::kOnednn;
+const EngineKind kEngine = TestEngine();
 
 TensorView Zeros(DataType dtype, std::vector<int64_t> shape) {
   static const std::vector<std::byte> bytes(size_t{1} << 26);

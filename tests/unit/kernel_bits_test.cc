@@ -15,6 +15,7 @@
 #include "tests/support/compare.h"
 #include "tests/support/random.h"
 #include "tests/support/status_matchers.h"
+#include "tests/support/test_engine.h"
 
 namespace attnd {
 namespace {
@@ -79,7 +80,7 @@ TEST(KernelBitsTest, TilesMayRunInAnyOrder) {
     SCOPED_TRACE(spec.ToString());
     const AttentionProblem problem(spec);
     const EngineResult expected = RunEngine(problem);
-    std::vector<Tile> tiles = TilesOf(problem.plan(), RowsPerTile(EngineKind::kOnednn));
+    std::vector<Tile> tiles = TilesOf(problem.plan(), RowsPerTile(TestEngine(), problem.plan()));
     for (size_t i = tiles.size(); i > 1; --i) {
       std::swap(tiles[i - 1], tiles[static_cast<size_t>(random.Below(static_cast<int64_t>(i)))]);
     }

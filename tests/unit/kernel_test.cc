@@ -13,6 +13,7 @@
 #include "tests/support/compare.h"
 #include "tests/support/sanitizers.h"
 #include "tests/support/status_matchers.h"
+#include "tests/support/test_engine.h"
 
 namespace attnd {
 namespace {
@@ -310,18 +311,17 @@ TEST(EngineTest, NamesAreParsed) {
 }
 
 TEST(EngineTest, EachThreadHasOneEngineOfAKind) {
-  TileEngine& engine = EngineForThisThread(EngineKind::kOnednn);
-  EXPECT_EQ(&engine, &EngineForThisThread(EngineKind::kOnednn));
-  EXPECT_EQ(engine.rows_per_tile(), RowsPerTile(EngineKind::kOnednn));
-  EXPECT_GT(engine.rows_per_tile(), 0);
+  TileEngine& engine = EngineForThisThread(TestEngine());
+  EXPECT_EQ(&engine, &EngineForThisThread(TestEngine()));
+  EXPECT_GT(RowsPerTile(TestEngine(), AttentionProblem(Spec({1, 1, 1, 20, 30, 8, 8})).plan()), 0);
 }
 
 TEST(EngineTest, NumericsIdNamesWhatTheBitsDependOn) {
-  const std::string id = NumericsId(EngineKind::kOnednn);
+  const std::string id = NumericsId(TestEngine());
   EXPECT_NE(id.find("onednn"), std::string::npos) << id;
   EXPECT_NE(id.find(OnednnVersion()), std::string::npos) << id;
   EXPECT_FALSE(KernelIsa().empty());
-  EXPECT_EQ(id, NumericsId(EngineKind::kOnednn));
+  EXPECT_EQ(id, NumericsId(TestEngine()));
 }
 
 }  // namespace

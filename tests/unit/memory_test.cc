@@ -12,6 +12,7 @@
 #include "core/runtime/executor.h"
 #include "tests/support/sanitizers.h"
 #include "tests/support/status_matchers.h"
+#include "tests/support/test_engine.h"
 
 namespace attnd {
 namespace {
@@ -48,11 +49,11 @@ TEST(MemoryTest, SixteenThousandTokensStayWithin200MiB) {
   BufferPool pool({});
   absl::StatusOr<AttentionResult> result = absl::UnknownError("not done");
   Executor executor({.workers = 0}, Clock::Real());
-  ASSERT_THAT(executor.Submit(NewAttentionJob(request, *plan, EngineKind::kOnednn, &pool,
+  ASSERT_THAT(executor.Submit(NewAttentionJob(request, *plan, TestEngine(), &pool,
                                               [&](absl::StatusOr<AttentionResult> r, const JobTimings& /*timings*/) {
                                                 result = std::move(r);
                                               }),
-                              AttentionJobSpec(*plan, EngineKind::kOnednn)),
+                              AttentionJobSpec(*plan, TestEngine())),
               IsOk());
   while (executor.RunOne()) {
   }

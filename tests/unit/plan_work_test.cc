@@ -13,6 +13,7 @@
 #include "core/attention/tile_visibility.h"
 #include "tests/support/attention_problem.h"
 #include "tests/support/sanitizers.h"
+#include "tests/support/test_engine.h"
 
 namespace attnd {
 namespace {
@@ -28,6 +29,7 @@ struct Work {
   double counted = 0;
   // Rows times the keys that their tile looks at.
   double looked_at = 0;
+  double rows_per_tile = 0;
 };
 
 Work WorkOf(const std::function<void(AttentionOptions&)>& add_rules) {
@@ -39,7 +41,9 @@ Work WorkOf(const std::function<void(AttentionOptions&)>& add_rules) {
   constexpr double kAll = static_cast<double>(kLen) * kLen;
   Work work;
   work.predicted = plan.flops / (2 * kAll * 2 * kDim);
-  const std::vector<Tile> tiles = TilesOf(plan, RowsPerTile(EngineKind::kOnednn));
+  const int64_t rows_per_tile = RowsPerTile(TestEngine(), plan);
+  work.rows_per_tile = static_cast<double>(rows_per_tile);
+  const std::vector<Tile> tiles = TilesOf(plan, rows_per_tile);
   work.counted = static_cast<double>(RunTiles(plan, problem.Inputs(), tiles).rows.pairs) / kAll;
   TileVisibility visibility;
   const AttentionData data = problem.Inputs();
@@ -70,13 +74,13 @@ TEST(PlanWorkTest, AWindowCostsItsWidth) {
   const Work work = WorkOf([](AttentionOptions& options) { options.window = Window{kWindow - 1, 0}; });
   // The first queries have fewer keys behind them.
   constexpr double kPairs = static_cast<double>(kLen) * kWindow - kWindow * (kWindow - 1) / 2.0;
-  ExpectShare(work, kPairs / kLen / kLen, static_cast<double>(RowsPerTile(EngineKind::kOnednn)));
+  ExpectShare(work, kPairs / kLen / kLen, work.rows_per_tile);
   EXPECT_NEAR(work.counted * kLen / kWindow, 1, kSanitized ? 0.07 : 0.01);
 }
 
 TEST(PlanWorkTest, CausalCostsHalf) {
   const Work work = WorkOf([](AttentionOptions& options) { options.causal = true; });
-  ExpectShare(work, (kLen + 1) / 2.0 / kLen, static_cast<double>(RowsPerTile(EngineKind::kOnednn)));
+  ExpectShare(work, (kLen + 1) / 2.0 / kLen, work.rows_per_tile);
 }
 
 TEST(PlanWorkTest, DocumentsCostTheSumOfTheirSquares) {
