@@ -4,6 +4,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "core/attention/simd.h"
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "core/attention/simd_rows.cc"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
@@ -127,6 +129,20 @@ void StoreRow(const float* HWY_RESTRICT source, int64_t count, DataType dtype, s
   }
 }
 
+bool AllFiniteHalves(const uint16_t* source, int64_t count, uint16_t exponent) {
+  const hn::ScalableTag<uint16_t> d;
+  const auto n = static_cast<size_t>(count);
+  const auto bits = hn::Set(d, exponent);
+  size_t i = 0;
+  auto bad = hn::FirstN(d, 0);
+  for (; i + hn::Lanes(d) <= n; i += hn::Lanes(d)) {
+    bad = hn::Or(bad, hn::Eq(hn::And(hn::LoadU(d, source + i), bits), bits));
+  }
+  bool finite = hn::AllFalse(d, bad);
+  for (; i < n; ++i) finite = finite && (source[i] & exponent) != exponent;
+  return finite;
+}
+
 void CapRow(float* row, int64_t count, float cap) {
   const D d;
   const V factor = hn::Set(d, cap);
@@ -189,6 +205,7 @@ namespace attnd::simd {
 
 HWY_EXPORT(LoadRow);
 HWY_EXPORT(StoreRow);
+HWY_EXPORT(AllFiniteHalves);
 HWY_EXPORT(CapRow);
 HWY_EXPORT(AddRow);
 HWY_EXPORT(ShiftRow);
@@ -200,6 +217,11 @@ void LoadRow(const std::byte* source, DataType dtype, int64_t n, float* destinat
 }
 void StoreRow(const float* source, int64_t n, DataType dtype, std::byte* destination) {
   HWY_DYNAMIC_DISPATCH(StoreRow)(source, n, dtype, destination);
+}
+bool AllFiniteRow(const std::byte* source, DataType dtype, int64_t n) {
+  if (dtype == DataType::kFloat32) return AllFinite(reinterpret_cast<const float*>(source), n);
+  const uint16_t exponent = dtype == DataType::kFloat16 ? 0x7C00 : 0x7F80;
+  return HWY_DYNAMIC_DISPATCH(AllFiniteHalves)(reinterpret_cast<const uint16_t*>(source), n, exponent);
 }
 void CapRow(float* row, int64_t n, float cap) { HWY_DYNAMIC_DISPATCH(CapRow)(row, n, cap); }
 void AddRow(const float* addend, int64_t n, float* row) { HWY_DYNAMIC_DISPATCH(AddRow)(addend, n, row); }

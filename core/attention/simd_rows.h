@@ -17,6 +17,9 @@ void LoadRow(const std::byte* source, DataType dtype, int64_t n, float* destinat
 // destination[i] = source[i] as `dtype`, rounded to nearest even; NaN stays NaN.
 void StoreRow(const float* source, int64_t n, DataType dtype, std::byte* destination);
 
+// Whether none of the elements is NaN or infinite. REQUIRES: as LoadRow.
+bool AllFiniteRow(const std::byte* source, DataType dtype, int64_t n);
+
 // row[k] = cap * tanh(row[k] / cap). REQUIRES: cap > 0.
 void CapRow(float* row, int64_t n, float cap);
 

@@ -58,6 +58,33 @@ std::vector<uint16_t> Store(const std::vector<float>& source, DataType dtype) {
   return halves;
 }
 
+TEST(SimdRowsTest, AllFiniteRowFindsOneBadElementAnywhere) {
+  ForEachTarget([] {
+    for (const Format& format : kFormats) {
+      SCOPED_TRACE(DataTypeName(format.dtype));
+      for (const size_t n : {0U, 1U, 7U, 8U, 33U, 70U}) {
+        // The largest numbers.
+        std::vector<uint16_t> halves(n, static_cast<uint16_t>(format.infinity() - 1));
+        const auto finite = [&] {
+          return AllFiniteRow(reinterpret_cast<const std::byte*>(halves.data()), format.dtype, static_cast<int64_t>(n));
+        };
+        EXPECT_TRUE(finite()) << n;
+        for (size_t i = 0; i < n; ++i) {
+          const uint16_t good = halves[i];
+          for (const int bad : {int{format.infinity()}, format.infinity() + 1, 0xFFFF}) {
+            halves[i] = static_cast<uint16_t>(bad);
+            EXPECT_FALSE(finite()) << i << " of " << n;
+          }
+          halves[i] = good;
+        }
+      }
+    }
+    const float floats[] = {1, kMax, kInf};
+    EXPECT_TRUE(AllFiniteRow(reinterpret_cast<const std::byte*>(floats), DataType::kFloat32, 2));
+    EXPECT_FALSE(AllFiniteRow(reinterpret_cast<const std::byte*>(floats), DataType::kFloat32, 3));
+  });
+}
+
 TEST(SimdRowsTest, EveryPatternIsLoadedExactly) {
   const std::vector<uint16_t> patterns = AllPatterns();
   ForEachTarget([&] {
