@@ -168,7 +168,7 @@ class Parser {
         ->envname(VariableOf("insecure"));
     Add("ready-file", options_.ready_file, "FILE", "written once serving: addresses and pid");
     AddNumber("workers", options_.workers, "compute threads");
-    Add("attention-engine", options_.attention_engine, "NAME", "auto or onednn [auto]");
+    Add("attention-engine", options_.attention_engine, "NAME", "auto, onednn or fused [auto]");
   }
 
   void AddLimits() {

@@ -5,43 +5,54 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "core/attention/fused_engine.h"
 #include "core/attention/onednn_engine.h"
 #include "core/attention/simd.h"
 
 namespace attnd {
 
+namespace {
+
+constexpr auto kAutoEngine = EngineKind::kFused;
+
+}  // namespace
+
 const char* EngineName(EngineKind kind) {
   switch (kind) {
     case EngineKind::kOnednn:
       return "onednn";
+    case EngineKind::kFused:
+      return "fused";
   }
   return "?";
 }
 
-std::vector<std::string> EngineNames() { return {"auto", EngineName(EngineKind::kOnednn)}; }
+std::vector<std::string> EngineNames() {
+  return {"auto", EngineName(EngineKind::kOnednn), EngineName(EngineKind::kFused)};
+}
 
 absl::StatusOr<EngineKind> ParseEngine(std::string_view name) {
-  if (name == "auto" || name == EngineName(EngineKind::kOnednn)) return EngineKind::kOnednn;
+  if (name == "auto") return kAutoEngine;
+  for (const EngineKind kind : {EngineKind::kOnednn, EngineKind::kFused}) {
+    if (name == EngineName(kind)) return kind;
+  }
   return absl::InvalidArgumentError(absl::StrCat("unknown attention engine \"", std::string(name), "\"; one of ",
                                                  absl::StrJoin(EngineNames(), ", "), " is allowed"));
 }
 
+// NOLINTBEGIN(clang-analyzer-cplusplus.NewDelete): the analyzer takes thread_local for a local.
 TileEngine& EngineForThisThread(EngineKind kind) {
-  switch (kind) {
-    case EngineKind::kOnednn:
-      break;
+  if (kind == EngineKind::kOnednn) {
+    thread_local const std::unique_ptr<TileEngine> onednn = NewOnednnEngine();
+    return *onednn;
   }
-  thread_local const std::unique_ptr<TileEngine> onednn = NewOnednnEngine();
-  // NOLINTNEXTLINE(clang-analyzer-cplusplus.NewDelete): the analyzer takes thread_local for a local.
-  return *onednn;
+  thread_local const std::unique_ptr<TileEngine> fused = NewFusedEngine();
+  return *fused;
 }
+// NOLINTEND(clang-analyzer-cplusplus.NewDelete)
 
 int64_t RowsPerTile(EngineKind kind, const AttentionPlan& /*plan*/) {
-  switch (kind) {
-    case EngineKind::kOnednn:
-      return kOnednnRowsPerTile;
-  }
-  return kOnednnRowsPerTile;
+  return kind == EngineKind::kOnednn ? kOnednnRowsPerTile : kFusedRowsPerTile;
 }
 
 std::string KernelIsa() {
@@ -52,8 +63,10 @@ std::string KernelIsa() {
 std::string OnednnVersion() { return OnednnLibraryVersion(); }
 
 std::string NumericsId(EngineKind kind) {
-  return absl::StrCat("attnd-", ATTND_VERSION, "/", EngineName(kind), "/onednn-", OnednnLibraryVersion(), "-",
-                      OnednnIsa(), "/", simd::TargetName(), "/libc-", gnu_get_libc_version());
+  std::string id = absl::StrCat("attnd-", ATTND_VERSION, "/", EngineName(kind));
+  if (kind == EngineKind::kOnednn) absl::StrAppend(&id, "/onednn-", OnednnLibraryVersion(), "-", OnednnIsa());
+  absl::StrAppend(&id, "/", simd::TargetName(), "/libc-", gnu_get_libc_version());
+  return id;
 }
 
 }  // namespace attnd

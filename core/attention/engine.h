@@ -95,9 +95,9 @@ class TileEngine {
                                    int64_t q_end) = 0;
 };
 
-enum class EngineKind { kOnednn };
+enum class EngineKind { kOnednn, kFused };
 
-// "onednn".
+// "onednn", "fused".
 const char* EngineName(EngineKind kind);
 // Names accepted by ParseEngine, `auto` first.
 std::vector<std::string> EngineNames();

@@ -11,6 +11,7 @@
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 #include "hwy/highway.h"
 //
+#include "core/attention/simd_halves-inl.h"
 #include "hwy/contrib/math/math-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -25,31 +26,7 @@ using V = hn::Vec<D>;
 
 HWY_INLINE size_t Lanes() { return hn::Lanes(D()); }
 
-// 16-bit elements as vectors of float32 lanes.
-HWY_INLINE V FromBfloat16(const uint16_t* source) {
-  return hn::BitCast(D(), hn::ShiftLeft<16>(hn::PromoteTo(DU(), hn::LoadU(DU16(), source))));
-}
-
-// Where there is no instruction for it (on x86 before AVX2; better targets are smaller
-// numbers), Highway knows neither infinities nor rounding.
-constexpr bool kFloat16ByHand =
-    (HWY_ARCH_X86 && HWY_TARGET > HWY_AVX2) || HWY_TARGET == HWY_EMU128 || HWY_TARGET == HWY_SCALAR;
 constexpr uint32_t kSignBit = 0x80000000;
-constexpr uint32_t kInfinityBits = 0x7F800000;
-
-HWY_INLINE V FromFloat16(const uint16_t* source) {
-  const D d;
-  const DU du;
-  if constexpr (!kFloat16ByHand) return hn::PromoteTo(d, hn::BitCast(DF16(), hn::LoadU(DU16(), source)));
-  const auto half = hn::PromoteTo(du, hn::LoadU(DU16(), source));
-  const auto sign = hn::ShiftLeft<16>(hn::And(half, hn::Set(du, 0x8000)));
-  // In float32's places; the factor makes up for its larger bias, below the normal numbers too.
-  const auto shifted = hn::ShiftLeft<13>(hn::And(half, hn::Set(du, 0x7FFF)));
-  const auto number = hn::BitCast(du, hn::Mul(hn::BitCast(d, shifted), hn::Set(d, 0x1p112F)));
-  const auto special = hn::Gt(shifted, hn::Set(du, 0x0F7FFFFF));
-  const auto magnitude = hn::IfThenElse(special, hn::Or(shifted, hn::Set(du, kInfinityBits)), number);
-  return hn::BitCast(d, hn::Or(magnitude, sign));
-}
 
 HWY_INLINE void ToBfloat16(V v, uint16_t* destination) {
   const DU du;

@@ -107,7 +107,7 @@ TEST(ProcessTest, LogsWhatItIsBeforeServing) {
   ServerProcess process(AnyPort());
   ASSERT_TRUE(process.AwaitReady()) << process.err();
   EXPECT_TRUE(Eventually([&] { return process.err().find("serving") != std::string::npos; }));
-  for (const char* part : {"version=", "isa=", "onednn=", "engine=onednn", "numerics_id=", "workers=2",
+  for (const char* part : {"version=", "isa=", "onednn=", "engine=fused", "numerics_id=", "workers=2",
                            "max_request_bytes=", "max_queue_requests="}) {
     EXPECT_THAT(process.err(), HasSubstr(part));
   }

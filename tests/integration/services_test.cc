@@ -32,9 +32,8 @@ TEST(InfoTest, TellsVersionArithmeticAndLimits) {
   EXPECT_EQ(info.isa(), KernelIsa());
   EXPECT_EQ(info.onednn_version(), OnednnVersion());
   EXPECT_EQ(info.numerics_id(), NumericsId(TestEngine()));
-  EXPECT_EQ(info.engine(), "onednn");
-  ASSERT_EQ(info.engines_size(), 1);
-  EXPECT_EQ(info.engines(0), "onednn");
+  EXPECT_EQ(info.engine(), EngineName(TestEngine()));
+  EXPECT_THAT(info.engines(), testing::ElementsAre("onednn", "fused"));
   EXPECT_EQ(info.workers(), 2);
   EXPECT_EQ(info.limits().max_request_bytes(), 12'345'678);
   EXPECT_EQ(info.limits().max_response_bytes(), options.max_response_bytes);

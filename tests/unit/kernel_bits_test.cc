@@ -13,12 +13,15 @@
 #include "core/attention/engine.h"
 #include "tests/support/attention_problem.h"
 #include "tests/support/compare.h"
+#include "tests/support/isa.h"
 #include "tests/support/random.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/test_engine.h"
 
 namespace attnd {
 namespace {
+
+[[maybe_unused]] testing::Environment* const kIsa = testing::AddGlobalTestEnvironment(new IsaEnvironment);
 
 constexpr float kInf = std::numeric_limits<float>::infinity();
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();

@@ -11,12 +11,15 @@
 #include "core/attention/engine.h"
 #include "tests/support/attention_problem.h"
 #include "tests/support/compare.h"
+#include "tests/support/isa.h"
 #include "tests/support/sanitizers.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/test_engine.h"
 
 namespace attnd {
 namespace {
+
+[[maybe_unused]] testing::Environment* const kIsa = testing::AddGlobalTestEnvironment(new IsaEnvironment);
 
 constexpr float kInf = std::numeric_limits<float>::infinity();
 
@@ -302,11 +305,12 @@ TEST(KernelTest, NoRowIsCountedTwice) {
 
 TEST(EngineTest, NamesAreParsed) {
   EXPECT_EQ(ParseEngine("onednn").value(), EngineKind::kOnednn);
+  EXPECT_EQ(ParseEngine("fused").value(), EngineKind::kFused);
   EXPECT_TRUE(ParseEngine("auto").ok());
   EXPECT_EQ(EngineNames().front(), "auto");
   for (const auto& name : EngineNames()) EXPECT_THAT(ParseEngine(name), IsOk());
   for (const char* name : {"", "oneDNN", "fused ", "cuda"}) {
-    EXPECT_THAT(ParseEngine(name), IsError(absl::StatusCode::kInvalidArgument, "onednn"));
+    EXPECT_THAT(ParseEngine(name), IsError(absl::StatusCode::kInvalidArgument, "onednn, fused"));
   }
 }
 
@@ -318,8 +322,8 @@ TEST(EngineTest, EachThreadHasOneEngineOfAKind) {
 
 TEST(EngineTest, NumericsIdNamesWhatTheBitsDependOn) {
   const std::string id = NumericsId(TestEngine());
-  EXPECT_NE(id.find("onednn"), std::string::npos) << id;
-  EXPECT_NE(id.find(OnednnVersion()), std::string::npos) << id;
+  EXPECT_NE(id.find(EngineName(TestEngine())), std::string::npos) << id;
+  EXPECT_EQ(id.find(OnednnVersion()) != std::string::npos, TestEngine() == EngineKind::kOnednn) << id;
   EXPECT_FALSE(KernelIsa().empty());
   EXPECT_EQ(id, NumericsId(TestEngine()));
 }
