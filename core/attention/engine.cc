@@ -51,8 +51,8 @@ TileEngine& EngineForThisThread(EngineKind kind) {
 }
 // NOLINTEND(clang-analyzer-cplusplus.NewDelete)
 
-int64_t RowsPerTile(EngineKind kind, const AttentionPlan& /*plan*/) {
-  return kind == EngineKind::kOnednn ? kOnednnRowsPerTile : kFusedRowsPerTile;
+int64_t RowsPerTile(EngineKind kind, const AttentionPlan& plan) {
+  return kind == EngineKind::kOnednn ? kOnednnRowsPerTile : FusedRowsPerTile(plan);
 }
 
 std::string KernelIsa() {

@@ -2,10 +2,16 @@
 
 #include <algorithm>
 
+#include "core/attention/float_rows.h"
+#include "core/attention/pair_results.h"
 #include "core/attention/row_tiles.h"
+#include "core/attention/score_blocks.h"
 #include "core/attention/scratch.h"
 #include "core/attention/simd.h"
+#include "core/attention/simd_strip.h"
 #include "core/attention/simd_thin.h"
+#include "core/attention/simd_transpose.h"
+#include "core/attention/strip_tile.h"
 
 namespace attnd {
 namespace {
@@ -46,21 +52,84 @@ class ThinProducts final : public RowProducts {
   int64_t rows_ = 0;
 };
 
-class FusedEngine final : public TileEngine {
+// Scores with the bits that strips give them, for the second pass. One strip at most.
+class StripProducts final : public ScoreProducts {
  public:
-  absl::StatusOr<RowCounts> Run(const AttentionPlan& plan, const AttentionData& data, const Tile& tile) override {
-    return thin_.Run(plan, data, tile);
+  [[nodiscard]] int64_t KeyBlock(const Dims& /*dims*/) const override { return 256; }
+  [[nodiscard]] int64_t RowsWritten(int64_t rows) const override { return simd::StripWidth(rows); }
+
+  absl::Status Begin(const AttentionPlan& plan, const AttentionData& data, const Tile& tile) override {
+    const int64_t dim = plan.dims.head_dim;
+    const int64_t rows = tile.row_end - tile.row_begin;
+    const int64_t stride = RoundUp(dim, simd::kRowMultiple);
+    width_ = simd::StripWidth(rows);
+    if (absl::Status status = rows_.Reserve(width_ * stride); !status.ok()) return status;
+    if (absl::Status status = query_.Reserve(width_ * stride); !status.ok()) return status;
+    LoadQueryRows(plan, data, tile, rows_.data(), stride);
+    std::fill(rows_.data() + rows * stride, rows_.data() + width_ * stride, 0.0F);
+    simd::RowsToStrip(rows_.data(), stride, width_, dim, query_.data());
+    return absl::OkStatus();
   }
-  absl::Status MeanWeights(const AttentionPlan& plan, const AttentionData& data, int64_t batch, int64_t q_begin,
-                           int64_t q_end) override {
-    return thin_.MeanWeights(plan, data, batch, q_begin, q_end);
+
+  absl::Status Scores(const TokenRows& keys, int64_t begin, int64_t end, float* scores, int64_t stride) override {
+    const auto key = keys_.Load(keys, begin, end, 1, /*finite=*/false);
+    if (!key.ok()) return key.status();
+    if (absl::Status status = scores_.Reserve(width_ * stride); !status.ok()) return status;
+    simd::StripScores(query_.data(), width_, keys.dim, 1, *key, end - begin, scores_.data(), ignored_max_);
+    simd::StripToRows(scores_.data(), width_, end - begin, scores, stride);
+    return absl::OkStatus();
   }
 
  private:
+  FloatRowsLoader keys_;
+  Scratch rows_;
+  Scratch query_;
+  Scratch scores_;
+  int64_t width_ = 0;
+  alignas(64) float ignored_max_[simd::kMaxStripWidth] = {};
+};
+
+class FusedEngine final : public TileEngine {
+ public:
+  absl::StatusOr<RowCounts> Run(const AttentionPlan& plan, const AttentionData& data, const Tile& tile) override {
+    // All rows of an entry go the same way, however they are cut into tiles.
+    if (IsThin(plan, tile.batch)) return thin_.Run(plan, data, tile);
+    absl::StatusOr<RowCounts> counts = strips_.Run(plan, data, tile);
+    if (!counts.ok()) return counts;
+    const int64_t step = simd::FullStripWidth();
+    for (int64_t row = tile.row_begin; row < tile.row_end; row += step) {
+      Tile strip = tile;
+      strip.row_begin = row;
+      strip.row_end = std::min(row + step, tile.row_end);
+      const int64_t at = row - tile.row_begin;
+      const absl::Status s = strip_pairs_.Write(plan, data, strip, strips_.max() + at, strips_.sum() + at);
+      if (!s.ok()) return s;
+    }
+    return counts;
+  }
+  absl::Status MeanWeights(const AttentionPlan& plan, const AttentionData& data, int64_t batch, int64_t q_begin,
+                           int64_t q_end) override {
+    if (IsThin(plan, batch)) return thin_.MeanWeights(plan, data, batch, q_begin, q_end);
+    return strip_pairs_.WriteMean(plan, data, batch, q_begin, q_end);
+  }
+
+ private:
+  static bool IsThin(const AttentionPlan& plan, int64_t batch) {
+    return plan.q_used[batch] * plan.dims.group() <= kFusedThinRows;
+  }
+
   RowTiles thin_{std::make_unique<ThinProducts>()};
+  StripTile strips_;
+  StripProducts strip_products_;
+  PairResults strip_pairs_{&strip_products_};
 };
 
 }  // namespace
+
+int64_t FusedRowsPerTile(const AttentionPlan& plan) {
+  // Averages take all heads of a tile's rows in one step.
+  return plan.mean_weights ? simd::FullStripWidth() : StripRowsPerTile(plan);
+}
 
 std::unique_ptr<TileEngine> NewFusedEngine() { return std::make_unique<FusedEngine>(); }
 

@@ -9,7 +9,13 @@
 
 namespace attnd {
 
-inline constexpr int64_t kFusedRowsPerTile = 32;
+// Rows of an entry and key head, all queries and heads of the group together, up to which keys
+// and values are what is waited for: then they are read once by products that need no
+// transposed queries. The two ways differ in bits, so it is a constant.
+inline constexpr int64_t kFusedThinRows = 4;
+
+// Rows of a tile. Bits do not depend on it.
+int64_t FusedRowsPerTile(const AttentionPlan& plan);
 
 std::unique_ptr<TileEngine> NewFusedEngine();
 

@@ -1,5 +1,7 @@
 #include "core/attention/score_stages.h"
 
+#include <algorithm>
+
 #include "core/attention/simd.h"
 #include "core/attention/simd_rows.h"
 
@@ -20,34 +22,35 @@ void ScoreStages::Apply(ScoreStage stage, int64_t r, int64_t begin, int64_t end,
   if (stage == ScoreStage::kScaled) return;
   if (plan_->softcap > 0) simd::CapRow(scores, keys, plan_->softcap);
   if (stage == ScoreStage::kCapped) return;
-  const RowPlace place = PlaceOf(plan_->dims, tile_, r);
-  AddBiases(place.head, place.query, begin, end, scores);
-  if (plan_->has_alibi) {
-    const int64_t distance = place.query + plan_->visibility.shift[tile_.batch] - begin;
-    simd::AddAlibiRow(data_->alibi_slopes[place.head], distance, keys, scores);
+  for (int64_t i = 0; i < addends(); ++i) {
+    addend_.resize(static_cast<size_t>(keys));
+    Addend(i, r, begin, end, addend_.data());
+    simd::AddRow(addend_.data(), keys, scores);
   }
 }
 
-void ScoreStages::AddBiases(int64_t head, int64_t query, int64_t begin, int64_t end, float* scores) {
-  const int64_t keys = end - begin;
-  for (size_t i = 0; i < plan_->biases.size(); ++i) {
-    const BroadcastPlan& bias = plan_->biases[i];
-    const std::byte* row = data_->biases[i] + tile_.batch * bias.batch + head * bias.head + query * bias.query;
-    if (bias.per_key) row += begin * ElementBytes(bias.dtype);
-    if (bias.per_key && bias.dtype == DataType::kFloat32) {
-      simd::AddRow(reinterpret_cast<const float*>(row), keys, scores);
-      continue;
-    }
-    if (!bias.per_key) {
-      float one = 0;
-      simd::LoadRow(row, bias.dtype, 1, &one);
-      simd::ShiftRow(one, keys, scores);
-      continue;
-    }
-    bias_.resize(static_cast<size_t>(keys));
-    simd::LoadRow(row, bias.dtype, keys, bias_.data());
-    simd::AddRow(bias_.data(), keys, scores);
+int64_t ScoreStages::addends() const { return static_cast<int64_t>(plan_->biases.size()) + (plan_->has_alibi ? 1 : 0); }
+
+void ScoreStages::Addend(int64_t i, int64_t r, int64_t begin, int64_t end, float* addend) const {
+  const RowPlace place = PlaceOf(plan_->dims, tile_, r);
+  const auto biases = static_cast<int64_t>(plan_->biases.size());
+  if (i < biases) return LoadBias(static_cast<size_t>(i), place, begin, end, addend);
+  const int64_t distance = place.query + plan_->visibility.shift[tile_.batch] - begin;
+  std::fill(addend, addend + (end - begin), 0.0F);
+  simd::AddAlibiRow(data_->alibi_slopes[place.head], distance, end - begin, addend);
+}
+
+void ScoreStages::LoadBias(size_t i, const RowPlace& place, int64_t begin, int64_t end, float* row) const {
+  const BroadcastPlan& bias = plan_->biases[i];
+  const std::byte* from =
+      data_->biases[i] + tile_.batch * bias.batch + place.head * bias.head + place.query * bias.query;
+  if (bias.per_key) {
+    simd::LoadRow(from + begin * ElementBytes(bias.dtype), bias.dtype, end - begin, row);
+    return;
   }
+  float one = 0;
+  simd::LoadRow(from, bias.dtype, 1, &one);
+  std::fill(row, row + (end - begin), one);
 }
 
 }  // namespace attnd

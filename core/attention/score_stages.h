@@ -25,13 +25,18 @@ class ScoreStages {
   // hiding anything. REQUIRES: begin is a multiple of 8.
   void Apply(ScoreStage stage, int64_t r, int64_t begin, int64_t end, float* scores);
 
+  // How many things are added to CAPPED scores, one after the other, to make them BIASED.
+  [[nodiscard]] int64_t addends() const;
+  // The i-th of them for row `r` and keys [begin, end).
+  void Addend(int64_t i, int64_t r, int64_t begin, int64_t end, float* addend) const;
+
  private:
-  void AddBiases(int64_t head, int64_t query, int64_t begin, int64_t end, float* scores);
+  void LoadBias(size_t i, const RowPlace& place, int64_t begin, int64_t end, float* row) const;
 
   const AttentionPlan* plan_ = nullptr;
   const AttentionData* data_ = nullptr;
   Tile tile_;
-  std::vector<float> bias_;
+  std::vector<float> addend_;
 };
 
 }  // namespace attnd

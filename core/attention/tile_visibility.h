@@ -42,6 +42,12 @@ class TileVisibility {
   // Keys from the first to the last that some row may see; {0, 0} if there is none.
   [[nodiscard]] KeyRange any() const { return any_; }
 
+  // Keys that row `r` may see; all that it sees, unless hides_inside().
+  [[nodiscard]] KeyRange Keys(int64_t r) const { return row_keys_[static_cast<size_t>(r)]; }
+
+  // Whether masks, biases or documents may hide keys inside the ranges.
+  [[nodiscard]] bool hides_inside() const { return inside_; }
+
   // Keys [begin, end) of the entry. REQUIRES: begin is a multiple of 8.
   BlockVisibility Block(int64_t begin, int64_t end);
 

@@ -10,12 +10,14 @@
 #include <numeric>
 #include <vector>
 
+#include "core/attention/fused_engine.h"
 #include "tests/support/compare.h"
 #include "tests/support/isa.h"
 #include "tests/support/random.h"
 #include "tests/support/random_case.h"
 #include "tests/support/run_request.h"
 #include "tests/support/sanitizers.h"
+#include "tests/support/test_engine.h"
 
 namespace attnd {
 namespace {
@@ -272,6 +274,17 @@ TEST(MetamorphicTest, AConstantAddedToAllLogitsMovesTheLseOnly) {
   });
 }
 
+// Whether an engine takes the rows of every key head for few, or for many, both with shared
+// and with repeated heads: then results are equal bit by bit.
+bool SharedAndRepeatedGoTheSameWay(const RequestCase& c) {
+  if (TestEngine() != EngineKind::kFused) return true;
+  for (int64_t b = 0; b < c.dims.batch; ++b) {
+    const int64_t queries = c.QueryEnd(b);
+    if (queries <= kFusedThinRows && queries * c.dims.group() > kFusedThinRows) return false;
+  }
+  return true;
+}
+
 TEST(MetamorphicTest, SharedKeyHeadsEqualRepeatedOnes) {
   ForCases(
       400000, 1000, [](RequestCase& c) { return c.dims.group() > 1; },
@@ -284,7 +297,11 @@ TEST(MetamorphicTest, SharedKeyHeadsEqualRepeatedOnes) {
           });
           tensor->shape[1] = c.dims.heads;
         }
-        EXPECT_TRUE(SameResults(RunCase(repeated, {}), RunCase(c, {})));
+        if (SharedAndRepeatedGoTheSameWay(c)) {
+          EXPECT_TRUE(SameResults(RunCase(repeated, {}), RunCase(c, {})));
+        } else {
+          EXPECT_TRUE(Matches(c, RunCase(repeated, {}), Expect(c)));
+        }
       });
 }
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/attention/plan.h"
+#include "core/attention/simd_strip.h"
 #include "core/attention/tile_visibility.h"
 #include "tests/support/attention_problem.h"
 #include "tests/support/sanitizers.h"
@@ -27,9 +28,9 @@ struct Work {
   // As shares of all pairs.
   double predicted = 0;
   double counted = 0;
-  // Rows times the keys that their tile looks at.
+  // Rows times the keys that they and the rows computed together with them look at.
   double looked_at = 0;
-  double rows_per_tile = 0;
+  double rows_together = 0;
 };
 
 Work WorkOf(const std::function<void(AttentionOptions&)>& add_rules) {
@@ -41,13 +42,14 @@ Work WorkOf(const std::function<void(AttentionOptions&)>& add_rules) {
   constexpr double kAll = static_cast<double>(kLen) * kLen;
   Work work;
   work.predicted = plan.flops / (2 * kAll * 2 * kDim);
-  const int64_t rows_per_tile = RowsPerTile(TestEngine(), plan);
-  work.rows_per_tile = static_cast<double>(rows_per_tile);
-  const std::vector<Tile> tiles = TilesOf(plan, rows_per_tile);
+  const std::vector<Tile> tiles = TilesOf(plan, RowsPerTile(TestEngine(), plan));
   work.counted = static_cast<double>(RunTiles(plan, problem.Inputs(), tiles).rows.pairs) / kAll;
   TileVisibility visibility;
   const AttentionData data = problem.Inputs();
-  for (const Tile& tile : tiles) {
+  const int64_t together =
+      TestEngine() == EngineKind::kFused ? simd::FullStripWidth() : RowsPerTile(TestEngine(), plan);
+  work.rows_together = static_cast<double>(together);
+  for (const Tile& tile : TilesOf(plan, together)) {
     visibility.Begin(plan, data, tile);
     work.looked_at += static_cast<double>((tile.row_end - tile.row_begin) * visibility.any().size()) / kAll;
   }
@@ -74,13 +76,13 @@ TEST(PlanWorkTest, AWindowCostsItsWidth) {
   const Work work = WorkOf([](AttentionOptions& options) { options.window = Window{kWindow - 1, 0}; });
   // The first queries have fewer keys behind them.
   constexpr double kPairs = static_cast<double>(kLen) * kWindow - kWindow * (kWindow - 1) / 2.0;
-  ExpectShare(work, kPairs / kLen / kLen, work.rows_per_tile);
+  ExpectShare(work, kPairs / kLen / kLen, work.rows_together);
   EXPECT_NEAR(work.counted * kLen / kWindow, 1, kSanitized ? 0.07 : 0.01);
 }
 
 TEST(PlanWorkTest, CausalCostsHalf) {
   const Work work = WorkOf([](AttentionOptions& options) { options.causal = true; });
-  ExpectShare(work, (kLen + 1) / 2.0 / kLen, work.rows_per_tile);
+  ExpectShare(work, (kLen + 1) / 2.0 / kLen, work.rows_together);
 }
 
 TEST(PlanWorkTest, DocumentsCostTheSumOfTheirSquares) {

@@ -1,0 +1,375 @@
+#include "core/attention/simd_strip.h"
+
+#include <cstddef>
+#include <limits>
+
+// Blocks of registers are arrays of vectors, which types without a size cannot be.
+#include "hwy/detect_targets.h"
+#if HWY_ARCH_ARM_A64
+#define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)
+#endif
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "core/attention/simd_strip.cc"
+#include "hwy/foreach_target.h"  // IWYU pragma: keep
+#include "hwy/highway.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace attnd::simd::HWY_NAMESPACE {
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+constexpr float kNegInf = -std::numeric_limits<float>::infinity();
+constexpr size_t kLanes = hn::MaxLanes(hn::ScalableTag<float>());
+constexpr bool kManyRegisters = HWY_MAX_BYTES == 64 || HWY_ARCH_ARM_A64;
+
+// How a strip lies in vectors: kCount of them, each of D's lanes.
+template <class DF, size_t kCount>
+struct Shape {
+  using D = DF;
+  using V = hn::Vec<DF>;
+  static constexpr size_t kVectors = kCount;
+  static constexpr size_t kVectorLanes = hn::MaxLanes(DF());
+  static constexpr size_t kWidth = kVectors * kVectorLanes;
+  // Keys, or columns of values, that a block of registers holds beside the vectors of the
+  // strip: enough accumulators to hide the latency of multiply-adds, few enough to stay in
+  // registers and to have a pointer each.
+  static constexpr size_t kRows = kManyRegisters ? (kCount == 1 ? 12 : 8) : (kCount == 1 ? 8 : 12 / kCount);
+};
+
+constexpr size_t kFullVectors = kManyRegisters ? 2 : 3;
+using FullTag = hn::ScalableTag<float>;
+using HalfTag = hn::CappedTag<float, kLanes >= 16 ? kLanes / 2 : kLanes>;
+
+// Runs Kernel's Run for the shape of `width`.
+template <class Kernel, typename... Args>
+HWY_INLINE void ForShape(int64_t width, const Args&... args) {
+  switch (width / static_cast<int64_t>(kLanes)) {
+    case 0:
+      Kernel::template Run<Shape<HalfTag, 1>>(args...);
+      break;
+    case 1:
+      Kernel::template Run<Shape<FullTag, 1>>(args...);
+      break;
+    case 2:
+      Kernel::template Run<Shape<FullTag, 2>>(args...);
+      break;
+    default:
+      Kernel::template Run<Shape<FullTag, kFullVectors>>(args...);
+  }
+}
+
+int64_t FullWidth() { return static_cast<int64_t>(kFullVectors * kLanes); }
+
+int64_t WidthOf(int64_t rows) {
+  const auto half = static_cast<int64_t>(hn::MaxLanes(HalfTag()));
+  const auto lanes = static_cast<int64_t>(kLanes);
+  return rows <= half ? half : (rows + lanes - 1) / lanes * lanes;
+}
+
+// Calls Block's Run<S, n> with n = `rows`, which is at most kMost.
+template <class Block, class S, size_t kMost, typename... Args>
+HWY_INLINE void RunRows(size_t rows, const Args&... args) {
+  if constexpr (kMost > 0) {
+    if (rows == kMost) {
+      Block::template Run<S, kMost>(args...);
+    } else {
+      RunRows<Block, S, kMost - 1>(rows, args...);
+    }
+  }
+}
+
+// Cuts `count` things into runs of nearly equal length, at most S::kRows: begin of run i of n.
+HWY_INLINE size_t RunBegin(size_t count, size_t i, size_t n) { return count * i / n; }
+template <class S>
+HWY_INLINE size_t RunsOf(size_t count) {
+  return (count + S::kRows - 1) / S::kRows;
+}
+
+struct ScoreBlock {
+  // Of kKeys keys.
+  template <class S, size_t kKeys>
+  static HWY_NOINLINE void Run(const float* HWY_RESTRICT query, size_t dim, const float* HWY_RESTRICT key,
+                               size_t stride, float scale, float* HWY_RESTRICT scores, float* HWY_RESTRICT max) {
+    const typename S::D d;
+    typename S::V acc[kKeys][S::kVectors];
+#pragma GCC unroll 16
+    for (size_t k = 0; k < kKeys; ++k) {
+#pragma GCC unroll 4
+      for (size_t v = 0; v < S::kVectors; ++v) acc[k][v] = hn::Zero(d);
+    }
+    for (size_t i = 0; i < dim; ++i) {
+      typename S::V q[S::kVectors];
+#pragma GCC unroll 4
+      for (size_t v = 0; v < S::kVectors; ++v) q[v] = hn::Load(d, query + i * S::kWidth + v * S::kVectorLanes);
+#pragma GCC unroll 16
+      for (size_t k = 0; k < kKeys; ++k) {
+        const auto element = hn::Set(d, key[k * stride + i]);
+#pragma GCC unroll 4
+        for (size_t v = 0; v < S::kVectors; ++v) acc[k][v] = hn::MulAdd(element, q[v], acc[k][v]);
+      }
+    }
+    const auto factor = hn::Set(d, scale);
+#pragma GCC unroll 4
+    for (size_t v = 0; v < S::kVectors; ++v) {
+      auto m = hn::Load(d, max + v * S::kVectorLanes);
+#pragma GCC unroll 16
+      for (size_t k = 0; k < kKeys; ++k) {
+        // After the sum, as in the formula: its range is that of the scores.
+        const auto score = hn::Mul(acc[k][v], factor);
+        hn::Store(score, d, scores + k * S::kWidth + v * S::kVectorLanes);
+        // Max returns its second operand when one is NaN.
+        m = hn::Max(score, m);
+      }
+      hn::Store(m, d, max + v * S::kVectorLanes);
+    }
+  }
+};
+
+struct Scores {
+  template <class S>
+  static HWY_INLINE void Run(const float* query, size_t dim, float scale, const FloatRows& key, size_t keys,
+                             float* scores, float* max) {
+    const auto stride = static_cast<size_t>(key.stride);
+    const size_t runs = RunsOf<S>(keys);
+    for (size_t i = 0; i < runs; ++i) {
+      const size_t begin = RunBegin(keys, i, runs);
+      RunRows<ScoreBlock, S, S::kRows>(RunBegin(keys, i + 1, runs) - begin, query, dim, key.data + begin * stride,
+                                       stride, scale, scores + begin * S::kWidth, max);
+    }
+  }
+};
+
+struct ValueBlock {
+  // Of kColumns columns of the values.
+  template <class S, size_t kColumns>
+  static HWY_NOINLINE void Run(const float* HWY_RESTRICT p, size_t keys, const float* HWY_RESTRICT value, size_t stride,
+                               const float* HWY_RESTRICT alpha, float* HWY_RESTRICT out) {
+    const typename S::D d;
+    typename S::V acc[kColumns][S::kVectors];
+#pragma GCC unroll 4
+    for (size_t v = 0; v < S::kVectors; ++v) {
+      const auto a = alpha == nullptr ? hn::Zero(d) : hn::Load(d, alpha + v * S::kVectorLanes);
+#pragma GCC unroll 16
+      for (size_t c = 0; c < kColumns; ++c) {
+        acc[c][v] = alpha == nullptr ? a : hn::Mul(a, hn::Load(d, out + c * S::kWidth + v * S::kVectorLanes));
+      }
+    }
+    for (size_t k = 0; k < keys; ++k) {
+      typename S::V weight[S::kVectors];
+#pragma GCC unroll 4
+      for (size_t v = 0; v < S::kVectors; ++v) weight[v] = hn::Load(d, p + k * S::kWidth + v * S::kVectorLanes);
+#pragma GCC unroll 16
+      for (size_t c = 0; c < kColumns; ++c) {
+        const auto element = hn::Set(d, value[k * stride + c]);
+#pragma GCC unroll 4
+        for (size_t v = 0; v < S::kVectors; ++v) acc[c][v] = hn::MulAdd(element, weight[v], acc[c][v]);
+      }
+    }
+#pragma GCC unroll 16
+    for (size_t c = 0; c < kColumns; ++c) {
+#pragma GCC unroll 4
+      for (size_t v = 0; v < S::kVectors; ++v) hn::Store(acc[c][v], d, out + c * S::kWidth + v * S::kVectorLanes);
+    }
+  }
+};
+
+struct AddValues {
+  template <class S>
+  static HWY_INLINE void Run(const float* p, size_t keys, const FloatRows& value, size_t dim, const float* alpha,
+                             float* acc) {
+    const size_t runs = RunsOf<S>(dim);
+    for (size_t i = 0; i < runs; ++i) {
+      const size_t begin = RunBegin(dim, i, runs);
+      RunRows<ValueBlock, S, S::kRows>(RunBegin(dim, i + 1, runs) - begin, p, keys, value.data + begin,
+                                       static_cast<size_t>(value.stride), alpha, acc + begin * S::kWidth);
+    }
+  }
+};
+
+struct HideOutside {
+  template <class S>
+  static HWY_INLINE void Run(const int32_t* begin, const int32_t* end, size_t first, size_t keys, float* scores,
+                             float* max) {
+    const typename S::D d;
+    const hn::RebindToSigned<typename S::D> di;
+    const auto hidden = hn::Set(d, kNegInf);
+    for (size_t v = 0; v < S::kWidth; v += S::kVectorLanes) {
+      const auto from = hn::Load(di, begin + v);
+      const auto to = hn::Load(di, end + v);
+      auto m = hn::Load(d, max + v);
+      for (size_t k = 0; k < keys; ++k) {
+        const auto index = hn::Set(di, static_cast<int32_t>(first + k));
+        const auto out = hn::Or(hn::Lt(index, from), hn::Not(hn::Lt(index, to)));
+        float* at = scores + k * S::kWidth + v;
+        const auto score = hn::IfThenElse(hn::RebindMask(d, out), hidden, hn::Load(d, at));
+        hn::Store(score, d, at);
+        m = hn::Max(score, m);
+      }
+      hn::Store(m, d, max + v);
+    }
+  }
+};
+
+struct HideByBits {
+  template <class S>
+  static HWY_INLINE void Run(const uint8_t* visible, size_t keys, float* scores, float* max) {
+    const typename S::D d;
+    const auto hidden = hn::Set(d, kNegInf);
+    for (size_t v = 0; v < S::kWidth; v += S::kVectorLanes) {
+      auto m = hn::Load(d, max + v);
+      for (size_t k = 0; k < keys; ++k) {
+        const uint8_t* bits = visible + k * (kMaxStripWidth / 8) + v / 8;
+        const uint8_t shifted[8] = {static_cast<uint8_t>(*bits >> (v % 8))};
+        const auto seen = hn::LoadMaskBits(d, S::kVectorLanes >= 8 ? bits : shifted);
+        float* at = scores + k * S::kWidth + v;
+        const auto score = hn::IfThenElse(seen, hn::Load(d, at), hidden);
+        hn::Store(score, d, at);
+        m = hn::Max(score, m);
+      }
+      hn::Store(m, d, max + v);
+    }
+  }
+};
+
+struct Max {
+  template <class S>
+  static HWY_INLINE void Run(size_t keys, const float* scores, float* max) {
+    const typename S::D d;
+    for (size_t v = 0; v < S::kWidth; v += S::kVectorLanes) {
+      auto m = hn::Load(d, max + v);
+      for (size_t k = 0; k < keys; ++k) m = hn::Max(hn::Load(d, scores + k * S::kWidth + v), m);
+      hn::Store(m, d, max + v);
+    }
+  }
+};
+
+// 2^x for x <= 0 or NaN, within 1.4 * 2^-24 of it, exactly 1 for 0; 0 below -126.5. x = n + r with
+// n rounded by adding 1.5 * 2^23 (and the exponent's bias, so that the sum's low bits are that
+// of 2^n), then the polynomial of degree 6 with value 1 at 0 that has the least relative
+// error for |r| <= 1/2.
+template <class D, class V>
+HWY_INLINE V Exp2NonPositive(D d, V x) {
+  const hn::RebindToSigned<D> di;
+  // In this order NaN stays NaN.
+  x = hn::Max(hn::Set(d, -127.0F), x);
+  const V magic = hn::Set(d, 12582912.0F + 127.0F);
+  const V shifted = hn::Add(x, magic);
+  const V r = hn::Sub(x, hn::Sub(shifted, magic));
+  V p = hn::Set(d, 1.5353361960e-4F);
+  p = hn::MulAdd(p, r, hn::Set(d, 1.3398875017e-3F));
+  p = hn::MulAdd(p, r, hn::Set(d, 9.6184369177e-3F));
+  p = hn::MulAdd(p, r, hn::Set(d, 5.5503323674e-2F));
+  p = hn::MulAdd(p, r, hn::Set(d, 2.4022647738e-1F));
+  p = hn::MulAdd(p, r, hn::Set(d, 6.9314718246e-1F));
+  p = hn::MulAdd(p, r, hn::Set(d, 1.0F));
+  // A product, not an addition to the bits: NaN must stay NaN.
+  return hn::Mul(p, hn::BitCast(d, hn::ShiftLeft<23>(hn::BitCast(di, shifted))));
+}
+
+// exp(x) for x <= 0 or NaN, with a relative error below 2^-22; 0 below -87.7.
+template <class D, class V>
+HWY_INLINE V ExpNonPositive(D d, V x) {
+  return Exp2NonPositive(d, hn::Mul(x, hn::Set(d, 1.44269504F)));
+}
+
+struct Softmax {
+  template <class S>
+  static HWY_INLINE void Run(size_t keys, const float* HWY_RESTRICT block_max, float* HWY_RESTRICT scores,
+                             const StripState& state) {
+    const typename S::D d;
+    for (size_t v = 0; v < S::kWidth; v += S::kVectorLanes) {
+      const auto old_max = hn::Load(d, state.max + v);
+      const auto new_max = hn::Max(old_max, hn::Load(d, block_max + v));
+      // Without a finite maximum every score is -inf or NaN: 0 keeps -inf - m defined.
+      const auto none = hn::Eq(new_max, hn::Set(d, kNegInf));
+      const auto m = hn::IfThenZeroElse(none, new_max);
+      const auto alpha = ExpNonPositive(d, hn::Sub(old_max, m));
+      hn::Store(new_max, d, state.max + v);
+      hn::Store(alpha, d, state.alpha + v);
+      // Two sums, by the key's parity: additions wait for each other.
+      auto even = hn::Zero(d);
+      auto odd = even;
+      float* at = scores + v;
+      size_t k = 0;
+      for (; k + 2 <= keys; k += 2, at += 2 * S::kWidth) {
+        const auto p0 = ExpNonPositive(d, hn::Sub(hn::Load(d, at), m));
+        const auto p1 = ExpNonPositive(d, hn::Sub(hn::Load(d, at + S::kWidth), m));
+        hn::Store(p0, d, at);
+        hn::Store(p1, d, at + S::kWidth);
+        even = hn::Add(even, p0);
+        odd = hn::Add(odd, p1);
+      }
+      if (k < keys) {
+        const auto p0 = ExpNonPositive(d, hn::Sub(hn::Load(d, at), m));
+        hn::Store(p0, d, at);
+        even = hn::Add(even, p0);
+      }
+      hn::Store(hn::MulAdd(hn::Load(d, state.sum + v), alpha, hn::Add(even, odd)), d, state.sum + v);
+    }
+  }
+};
+
+void ScoresOf(const float* query, int64_t width, int64_t dim, float scale, const FloatRows& key, int64_t keys,
+              float* scores, float* max) {
+  ForShape<Scores>(width, query, static_cast<size_t>(dim), scale, key, static_cast<size_t>(keys), scores, max);
+}
+void HideOutsideOf(const int32_t* begin, const int32_t* end, int64_t width, int64_t first, int64_t keys, float* scores,
+                   float* max) {
+  ForShape<HideOutside>(width, begin, end, static_cast<size_t>(first), static_cast<size_t>(keys), scores, max);
+}
+void HideByBitsOf(const uint8_t* visible, int64_t width, int64_t keys, float* scores, float* max) {
+  ForShape<HideByBits>(width, visible, static_cast<size_t>(keys), scores, max);
+}
+void MaxOf(int64_t width, int64_t keys, const float* scores, float* max) {
+  ForShape<Max>(width, static_cast<size_t>(keys), scores, max);
+}
+void SoftmaxOf(int64_t width, int64_t keys, const float* block_max, float* scores, const StripState& state) {
+  ForShape<Softmax>(width, static_cast<size_t>(keys), block_max, scores, state);
+}
+void AddValuesOf(const float* p, int64_t width, int64_t keys, const FloatRows& value, int64_t dim, const float* alpha,
+                 float* acc) {
+  ForShape<AddValues>(width, p, static_cast<size_t>(keys), value, static_cast<size_t>(dim), alpha, acc);
+}
+
+}  // namespace attnd::simd::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace attnd::simd {
+
+HWY_EXPORT(FullWidth);
+HWY_EXPORT(WidthOf);
+HWY_EXPORT(ScoresOf);
+HWY_EXPORT(HideOutsideOf);
+HWY_EXPORT(HideByBitsOf);
+HWY_EXPORT(MaxOf);
+HWY_EXPORT(SoftmaxOf);
+HWY_EXPORT(AddValuesOf);
+
+int64_t FullStripWidth() { return HWY_DYNAMIC_DISPATCH(FullWidth)(); }
+int64_t StripWidth(int64_t rows) { return HWY_DYNAMIC_DISPATCH(WidthOf)(rows); }
+void StripScores(const float* query, int64_t width, int64_t dim, float scale, const FloatRows& key, int64_t keys,
+                 float* scores, float* max) {
+  HWY_DYNAMIC_DISPATCH(ScoresOf)(query, width, dim, scale, key, keys, scores, max);
+}
+void StripHideOutside(const int32_t* begin, const int32_t* end, int64_t width, int64_t first, int64_t keys,
+                      float* scores, float* max) {
+  HWY_DYNAMIC_DISPATCH(HideOutsideOf)(begin, end, width, first, keys, scores, max);
+}
+void StripHideByBits(const uint8_t* visible, int64_t width, int64_t keys, float* scores, float* max) {
+  HWY_DYNAMIC_DISPATCH(HideByBitsOf)(visible, width, keys, scores, max);
+}
+void StripMax(int64_t width, int64_t keys, const float* scores, float* max) {
+  HWY_DYNAMIC_DISPATCH(MaxOf)(width, keys, scores, max);
+}
+void StripSoftmax(int64_t width, int64_t keys, const float* block_max, float* scores, const StripState& state) {
+  HWY_DYNAMIC_DISPATCH(SoftmaxOf)(width, keys, block_max, scores, state);
+}
+void StripAddValues(const float* p, int64_t width, int64_t keys, const FloatRows& value, int64_t dim,
+                    const float* alpha, float* acc) {
+  HWY_DYNAMIC_DISPATCH(AddValuesOf)(p, width, keys, value, dim, alpha, acc);
+}
+
+}  // namespace attnd::simd
+#endif  // HWY_ONCE

@@ -1,0 +1,298 @@
+#include "core/attention/strip_tile.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "core/attention/row_results.h"
+#include "core/attention/score_blocks.h"
+#include "core/attention/simd.h"
+#include "core/attention/simd_rows.h"
+#include "core/attention/simd_transpose.h"
+
+namespace attnd {
+namespace {
+
+constexpr float kNegInf = -std::numeric_limits<float>::infinity();
+
+int64_t RoundUp(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+
+// Keys per block, a constant of shape and instruction set: scores of a strip take 16 KiB, half
+// of a first cache, and keys and values of a block at most 512 KiB.
+int64_t KeyBlock(const Dims& dims) {
+  const int64_t by_scores = 4096 / simd::FullStripWidth();
+  const int64_t by_values = 131072 / (dims.head_dim + dims.value_dim);
+  return std::max<int64_t>(16, std::min(by_scores, by_values) / 16 * 16);
+}
+
+}  // namespace
+
+int64_t StripRowsPerTile(const AttentionPlan& plan) {
+  constexpr double kFlopsPerTile = 1.6e8;
+  constexpr int64_t kMostRows = 256;
+  const Dims& dims = plan.dims;
+  const double flops_per_row = 2.0 * static_cast<double>(dims.head_dim + dims.value_dim) *
+                               static_cast<double>(std::max<int64_t>(1, dims.kv_len));
+  const int64_t strip = simd::FullStripWidth();
+  const auto rows = static_cast<int64_t>(std::min(static_cast<double>(kMostRows), kFlopsPerTile / flops_per_row));
+  return std::max<int64_t>(1, rows / strip) * strip;
+}
+
+void StripTile::Begin(const AttentionPlan& plan, const AttentionData& data, const Tile& tile) {
+  plan_ = &plan;
+  data_ = &data;
+  tile_ = tile;
+  key_ = KeysOf(plan, data, tile);
+  value_ = ValuesOf(plan, data, tile);
+  staged_ = HasScoreStages(plan);
+  visibility_.Begin(plan, data, tile);
+  stages_.Begin(plan, data, tile);
+}
+
+absl::StatusOr<RowCounts> StripTile::Run(const AttentionPlan& plan, const AttentionData& data, const Tile& tile) {
+  Begin(plan, data, tile);
+  if (absl::Status status = MakeStrips(); !status.ok()) return status;
+  const int64_t key_block = KeyBlock(plan.dims);
+  const KeyRange any = visibility_.any();
+  RowCounts counts;
+  // Blocks end at multiples of key_block; the first begins at whole bytes of visibility.
+  for (int64_t begin = any.begin / 8 * 8; begin < any.end;) {
+    const KeyRange block{begin, std::min((begin / key_block + 1) * key_block, any.end)};
+    if (absl::Status status = AddBlock(block); !status.ok()) return status;
+    if (visibility_.hides_inside()) counts.pairs += block_visibility_.pairs;
+    begin = block.end;
+  }
+  for (const Strip& strip : strips_) {
+    const RowCounts finished = Finish(strip);
+    counts.empty += finished.empty;
+    counts.non_finite += finished.non_finite;
+    for (int64_t r = strip.row; r < strip.row + strip.rows && !visibility_.hides_inside(); ++r) {
+      counts.pairs += visibility_.Keys(r).size();
+    }
+  }
+  return counts;
+}
+
+absl::Status StripTile::MakeStrips() {
+  const Dims& dims = plan_->dims;
+  const int64_t rows = tile_.row_end - tile_.row_begin;
+  const int64_t full = simd::FullStripWidth();
+  const int64_t head_dim = RoundUp(dims.head_dim, simd::kTransposeMultiple);
+  const int64_t value_dim = RoundUp(dims.value_dim, simd::kTransposeMultiple);
+  const int64_t widest_row = RoundUp(std::max({head_dim, value_dim, KeyBlock(dims)}), simd::kRowMultiple);
+  if (absl::Status s = strip_memory_.Reserve(RoundUp(rows, full) * (head_dim + value_dim + 2)); !s.ok()) return s;
+  if (absl::Status s = scores_.Reserve((KeyBlock(dims) + simd::kTransposeMultiple) * full); !s.ok()) return s;
+  if (absl::Status s = rows_.Reserve(full * widest_row); !s.ok()) return s;
+  row_max_.resize(static_cast<size_t>(rows));
+  row_sum_.resize(static_cast<size_t>(rows));
+
+  strips_.clear();
+  float* memory = strip_memory_.data();
+  for (int64_t row = 0; row < rows; row += full) {
+    Strip strip;
+    strip.row = row;
+    strip.rows = std::min(full, rows - row);
+    strip.width = simd::StripWidth(strip.rows);
+    strip.all = {0, key_.count};
+    for (int64_t r = row; r < row + strip.rows; ++r) {
+      const KeyRange keys = visibility_.Keys(r);
+      strip.all = strip.all.Intersect(keys);
+      if (keys.empty()) continue;
+      strip.any =
+          strip.any.empty() ? keys : KeyRange{std::min(strip.any.begin, keys.begin), std::max(strip.any.end, keys.end)};
+    }
+    strip.query = memory;
+    strip.acc = strip.query + head_dim * full;
+    strip.max = strip.acc + value_dim * full;
+    strip.sum = strip.max + full;
+    memory = strip.sum + full;
+    std::fill(strip.max, strip.max + strip.width, kNegInf);
+    std::fill(strip.sum, strip.sum + strip.width, 0.0F);
+    LoadQuery(strip);
+    strips_.push_back(strip);
+  }
+  return absl::OkStatus();
+}
+
+void StripTile::LoadQuery(const Strip& strip) {
+  const int64_t dim = plan_->dims.head_dim;
+  const int64_t stride = RoundUp(dim, simd::kRowMultiple);
+  const DataType dtype = plan_->gathered_query_dtype();
+  const bool evenly_apart = plan_->dims.group() == 1 && strip.rows == strip.width;
+  if (dtype == DataType::kFloat32 && evenly_apart && dim % simd::kTransposeMultiple == 0) {
+    const auto* query = reinterpret_cast<const float*>(data_->query);
+    const int64_t at = plan_->QueryAt(tile_.batch, tile_.kv_head, tile_.row_begin + strip.row);
+    simd::RowsToStrip(query + at, plan_->query.token, strip.width, dim, strip.query);
+    return;
+  }
+  for (int64_t r = 0; r < strip.rows; ++r) {
+    const RowPlace place = PlaceOf(plan_->dims, tile_, strip.row + r);
+    const int64_t at = plan_->QueryAt(tile_.batch, place.head, place.query);
+    float* row = rows_.data() + r * stride;
+    simd::LoadRow(data_->query + at * ElementBytes(dtype), dtype, dim, row);
+  }
+  std::fill(rows_.data() + strip.rows * stride, rows_.data() + strip.width * stride, 0.0F);
+  simd::RowsToStrip(rows_.data(), stride, strip.width, dim, strip.query);
+}
+
+absl::Status StripTile::AddBlock(KeyRange block) {
+  block_ = block;
+  if (visibility_.hides_inside()) {
+    block_visibility_ = visibility_.Block(block.begin, block.end);
+    if (block_visibility_.kind == BlockVisibility::Kind::kNone) return absl::OkStatus();
+  }
+  const auto key = key_loader_.Load(key_, block.begin, block.end, 1, /*finite=*/false);
+  if (!key.ok()) return key.status();
+  const auto value = value_loader_.Load(value_, block.begin, block.end, 1, /*finite=*/false);
+  if (!value.ok()) return value.status();
+  block_key_ = *key;
+  block_value_ = *value;
+  for (Strip& strip : strips_) {
+    if (absl::Status status = AddToStrip(strip, block); !status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status StripTile::AddToStrip(Strip& strip, KeyRange block) {
+  KeyRange keys = strip.any.Intersect(block);
+  if (keys.empty()) return absl::OkStatus();
+  // Whole bytes of visibility; and which of two sums a key goes to must not depend on others.
+  keys.begin = keys.begin / 8 * 8;
+  first_key_ = keys.begin;
+  KeyRange all = strip.all.Intersect(keys);
+  const bool by_bits = visibility_.hides_inside() && block_visibility_.kind == BlockVisibility::Kind::kSome;
+  if (all.empty() || by_bits) all = {keys.end, keys.end};
+  const Part parts[3] = {{{keys.begin, all.begin}, false}, {all, true}, {{all.end, keys.end}, false}};
+  if (by_bits) {
+    const int64_t stride = block_visibility_.bits_stride;
+    bits_.resize(static_cast<size_t>(RoundUp(keys.size(), 8) * simd::kMaxStripWidth / 8));
+    simd::TransposeBits(block_visibility_.bits + strip.row * stride + (keys.begin - block.begin) / 8, stride,
+                        strip.rows, keys.size(), bits_.data());
+  }
+
+  std::fill(block_max_, block_max_ + strip.width, kNegInf);
+  if (staged_) {
+    Score(strip, keys, ignored_max_);
+    ApplyStages(strip, keys);
+  }
+  for (const Part& part : parts) {
+    if (part.keys.empty()) continue;
+    if (!staged_) Score(strip, part.keys, part.seen_by_all ? block_max_ : ignored_max_);
+    if (!part.seen_by_all) {
+      Hide(strip, part.keys);
+    } else if (staged_) {
+      simd::StripMax(strip.width, part.keys.size(), ScoresAt(strip, part.keys.begin), block_max_);
+    }
+  }
+  simd::StripSoftmax(strip.width, keys.size(), block_max_, scores_.data(), {strip.max, strip.sum, alpha_});
+  return AddValues(strip, keys, parts);
+}
+
+void StripTile::Score(const Strip& strip, KeyRange keys, float* max) {
+  const FloatRows key{block_key_.row(keys.begin - block_.begin), block_key_.stride};
+  simd::StripScores(strip.query, strip.width, plan_->dims.head_dim, plan_->scale, key, keys.size(),
+                    ScoresAt(strip, keys.begin), max);
+}
+
+void StripTile::ApplyStages(const Strip& strip, KeyRange keys) {
+  float* scores = ScoresAt(strip, keys.begin);
+  if (plan_->softcap > 0) simd::CapRow(scores, keys.size() * strip.width, plan_->softcap);
+  const int64_t stride = RoundUp(keys.size(), simd::kRowMultiple);
+  for (int64_t i = 0; i < stages_.addends(); ++i) {
+    for (int64_t r = 0; r < strip.rows; ++r) {
+      stages_.Addend(i, strip.row + r, keys.begin, keys.end, rows_.data() + r * stride);
+    }
+    std::fill(rows_.data() + strip.rows * stride, rows_.data() + strip.width * stride, 0.0F);
+    simd::AddRowsToStrip(rows_.data(), stride, strip.width, keys.size(), scores);
+  }
+}
+
+void StripTile::Hide(const Strip& strip, KeyRange keys) {
+  float* scores = ScoresAt(strip, keys.begin);
+  if (visibility_.hides_inside()) {
+    simd::StripHideByBits(bits_.data(), strip.width, keys.size(), scores, block_max_);
+    return;
+  }
+  for (int64_t r = 0; r < strip.width; ++r) {
+    const KeyRange seen = r < strip.rows ? visibility_.Keys(strip.row + r).Intersect(keys) : KeyRange();
+    begin_[r] = seen.empty() ? 0 : static_cast<int32_t>(seen.begin - keys.begin);
+    end_[r] = seen.empty() ? 0 : static_cast<int32_t>(seen.end - keys.begin);
+  }
+  simd::StripHideOutside(begin_, end_, strip.width, 0, keys.size(), scores, block_max_);
+}
+
+bool StripTile::AllFinite(KeyRange keys) const {
+  const int64_t dim = plan_->dims.value_dim;
+  const float* first = block_value_.row(keys.begin - block_.begin);
+  if (block_value_.stride == dim) return simd::AllFinite(first, keys.size() * dim);
+  for (int64_t k = 0; k < keys.size(); ++k) {
+    if (!simd::AllFinite(first + k * block_value_.stride, dim)) return false;
+  }
+  return true;
+}
+
+absl::Status StripTile::AddValues(Strip& strip, KeyRange keys, const Part (&parts)[3]) {
+  for (const Part& part : parts) {
+    if (part.seen_by_all || part.keys.empty() || AllFinite(part.keys)) continue;
+    return AddPoisonedValues(strip, keys);
+  }
+  const FloatRows value{block_value_.row(keys.begin - block_.begin), block_value_.stride};
+  simd::StripAddValues(scores_.data(), strip.width, keys.size(), value, plan_->dims.value_dim,
+                       strip.empty ? nullptr : alpha_, strip.acc);
+  strip.empty = false;
+  return absl::OkStatus();
+}
+
+bool StripTile::Sees(const Strip& strip, int64_t r, int64_t key) const {
+  const KeyRange keys = visibility_.Keys(strip.row + r);
+  if (key < keys.begin || key >= keys.end) return false;
+  return !visibility_.hides_inside() || block_visibility_.Sees(strip.row + r, key - block_.begin);
+}
+
+// Weights of 0 carry a value that is not finite over to rows that do not see it, since 0 * NaN
+// is NaN. So the sums get 0 in the place of such values, and rows that do see them get them
+// afterwards, one by one: the others keep their bits.
+absl::Status StripTile::AddPoisonedValues(Strip& strip, KeyRange keys) {
+  const int64_t dim = plan_->dims.value_dim;
+  const FloatRows value{block_value_.row(keys.begin - block_.begin), block_value_.stride};
+  if (absl::Status status = clean_values_.Reserve(keys.size() * dim); !status.ok()) return status;
+  std::vector<int64_t> poisoned;
+  for (int64_t k = 0; k < keys.size(); ++k) {
+    float* clean = clean_values_.data() + k * dim;
+    if (simd::AllFinite(value.row(k), dim)) {
+      std::copy(value.row(k), value.row(k) + dim, clean);
+    } else {
+      std::fill(clean, clean + dim, 0.0F);
+      poisoned.push_back(k);
+    }
+  }
+  simd::StripAddValues(scores_.data(), strip.width, keys.size(), {clean_values_.data(), dim}, dim,
+                       strip.empty ? nullptr : alpha_, strip.acc);
+  strip.empty = false;
+  for (const int64_t k : poisoned) {
+    for (int64_t r = 0; r < strip.rows; ++r) {
+      if (!Sees(strip, r, keys.begin + k)) continue;
+      const float p = scores_.data()[k * strip.width + r];
+      for (int64_t c = 0; c < dim; ++c) strip.acc[c * strip.width + r] += p * value.row(k)[c];
+    }
+  }
+  return absl::OkStatus();
+}
+
+RowCounts StripTile::Finish(const Strip& strip) {
+  const int64_t dim = plan_->dims.value_dim;
+  const int64_t stride = RoundUp(dim, simd::kRowMultiple);
+  if (strip.empty) {
+    std::fill(rows_.data(), rows_.data() + strip.rows * stride, 0.0F);
+  } else {
+    simd::StripToRows(strip.acc, strip.width, dim, rows_.data(), stride);
+  }
+  std::copy(strip.max, strip.max + strip.rows, row_max_.data() + strip.row);
+  std::copy(strip.sum, strip.sum + strip.rows, row_sum_.data() + strip.row);
+  Tile rows = tile_;
+  rows.row_begin = tile_.row_begin + strip.row;
+  rows.row_end = rows.row_begin + strip.rows;
+  return WriteRows(*plan_, *data_, rows,
+                   {row_max_.data() + strip.row, row_sum_.data() + strip.row, rows_.data(), stride});
+}
+
+}  // namespace attnd

@@ -1,0 +1,113 @@
+// The fused engine's way through a tile of many rows: strips of rows (simd_strip.h) meet the
+// keys a block at a time. Scores of a strip and a block never leave the first cache; keys
+// and values are read from the second by all strips of the tile, as they lie in memory.
+#ifndef ATTND_CORE_ATTENTION_STRIP_TILE_H_
+#define ATTND_CORE_ATTENTION_STRIP_TILE_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "core/attention/engine.h"
+#include "core/attention/float_rows.h"
+#include "core/attention/plan.h"
+#include "core/attention/score_stages.h"
+#include "core/attention/scratch.h"
+#include "core/attention/simd_strip.h"
+#include "core/attention/tile_visibility.h"
+
+namespace attnd {
+
+// Rows per tile: whole strips, as many as fit a step of about 2 ms, so that a block of keys
+// serves many rows. Bits do not depend on it.
+int64_t StripRowsPerTile(const AttentionPlan& plan);
+
+// Thread-compatible.
+class StripTile {
+ public:
+  // Computes the tile's rows of output, lse, row_max and row_sum, as TileEngine::Run does.
+  absl::StatusOr<RowCounts> Run(const AttentionPlan& plan, const AttentionData& data, const Tile& tile);
+
+  // Maximum and sum of the softmax of each row of the tile that was run last, sinks included.
+  [[nodiscard]] const float* max() const { return row_max_.data(); }
+  [[nodiscard]] const float* sum() const { return row_sum_.data(); }
+
+ private:
+  // Rows [row, row + rows) of the tile, in transposed form.
+  struct Strip {
+    int64_t row = 0;
+    int64_t rows = 0;
+    int64_t width = 0;
+    // Keys that some, and that all of the rows may see.
+    KeyRange any;
+    KeyRange all;
+    float* query = nullptr;  // [head_dim, width]
+    float* acc = nullptr;    // [value_dim, width]
+    float* max = nullptr;    // [width]
+    float* sum = nullptr;    // [width]
+    bool empty = true;       // whether no block has been added
+  };
+
+  // A run of keys of a block as a strip sees it.
+  struct Part {
+    KeyRange keys;
+    bool seen_by_all;
+  };
+
+  void Begin(const AttentionPlan& plan, const AttentionData& data, const Tile& tile);
+  absl::Status MakeStrips();
+  void LoadQuery(const Strip& strip);
+  absl::Status AddBlock(KeyRange block);
+  absl::Status AddToStrip(Strip& strip, KeyRange block);
+  void Score(const Strip& strip, KeyRange keys, float* max);
+  void ApplyStages(const Strip& strip, KeyRange keys);
+  void Hide(const Strip& strip, KeyRange keys);
+  absl::Status AddValues(Strip& strip, KeyRange keys, const Part (&parts)[3]);
+  absl::Status AddPoisonedValues(Strip& strip, KeyRange keys);
+  [[nodiscard]] bool AllFinite(KeyRange keys) const;
+  [[nodiscard]] bool Sees(const Strip& strip, int64_t r, int64_t key) const;
+  RowCounts Finish(const Strip& strip);
+
+  // Of the strip and block at hand: scores, later weights, of `keys` from `first_key_` on.
+  [[nodiscard]] float* ScoresAt(const Strip& strip, int64_t key) const {
+    return scores_.data() + (key - first_key_) * strip.width;
+  }
+
+  const AttentionPlan* plan_ = nullptr;
+  const AttentionData* data_ = nullptr;
+  Tile tile_;
+  TokenRows key_;
+  TokenRows value_;
+  // Whether scores need more than the scale.
+  bool staged_ = false;
+
+  TileVisibility visibility_;
+  ScoreStages stages_;
+  FloatRowsLoader key_loader_;
+  FloatRowsLoader value_loader_;
+  std::vector<Strip> strips_;
+  // The block at hand.
+  KeyRange block_;
+  FloatRows block_key_;
+  FloatRows block_value_;
+  BlockVisibility block_visibility_;
+  int64_t first_key_ = 0;
+
+  Scratch strip_memory_;
+  Scratch scores_;
+  Scratch rows_;
+  Scratch clean_values_;
+  std::vector<uint8_t> bits_;
+  std::vector<float> row_max_;
+  std::vector<float> row_sum_;
+  alignas(64) float block_max_[simd::kMaxStripWidth] = {};
+  alignas(64) float ignored_max_[simd::kMaxStripWidth] = {};
+  alignas(64) float alpha_[simd::kMaxStripWidth] = {};
+  alignas(64) int32_t begin_[simd::kMaxStripWidth] = {};
+  alignas(64) int32_t end_[simd::kMaxStripWidth] = {};
+};
+
+}  // namespace attnd
+
+#endif  // ATTND_CORE_ATTENTION_STRIP_TILE_H_
