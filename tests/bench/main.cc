@@ -26,6 +26,7 @@ struct Flags {
   std::string json;
   std::string filter;
   std::string isa;
+  std::string engine = "auto";
   bool peers = false;
   bool quick = false;
 };
@@ -65,11 +66,17 @@ int Run(const Flags& flags) {
   }
 
   MeasureOptions options;
-  if (flags.quick) options = {.rounds = 5, .turn_seconds = 0.003};
+  if (flags.quick) options = {.most_rounds = 5, .row_seconds = 0.5, .turn_seconds = 0.003};
+  const auto engine = ParseEngine(flags.engine);
+  if (!engine.ok()) {
+    std::cerr << "attnd_bench: --engine: " << engine.status().message() << "\n";
+    return kUsage;
+  }
+  options.engine = *engine;
   const Spinners spinners;
   const ReadYardstick read(2);
   const MachineResult machine = MeasureMachine(read, options);
-  std::cout << MachineLines(machine) << "\n" << TableHead() << std::flush;
+  std::cout << MachineLines(machine, options.engine) << "\n" << TableHead() << std::flush;
   std::vector<RowResult> results;
   for (const Row& row : rows) {
     results.push_back(MeasureRow(row, read, options));
@@ -83,7 +90,7 @@ int Run(const Flags& flags) {
   }
   if (!flags.json.empty()) {
     std::ofstream file(flags.json);
-    file << Json(machine, results);
+    file << Json(machine, options.engine, results);
     if (!file.flush()) {
       std::cerr << "attnd_bench: cannot write " << flags.json << "\n";
       return 1;
@@ -98,6 +105,7 @@ int Main(int argc, char** argv) {
   app.add_option("--json", flags.json, "also write the results to this file");
   app.add_option("--filter", flags.filter, "only rows whose name matches this regular expression");
   app.add_option("--isa", flags.isa, "limit the instruction set")->check(CLI::IsMember({"avx2", "avx512"}));
+  app.add_option("--engine", flags.engine, "auto, or an engine by name");
   app.add_flag("--peers", flags.peers, "also measure PyTorch and ONNX Runtime, where python3 has them");
   app.add_flag("--quick", flags.quick, "fewer and shorter turns");
   try {

@@ -1,181 +1,162 @@
 #include "tests/bench/measure.h"
 
 #include <algorithm>
-#include <chrono>
 #include <functional>
 #include <memory>
+#include <utility>
 
-#include "core/attention/attention_job.h"
-#include "core/attention/engine.h"
 #include "core/runtime/clock.h"
-#include "tests/bench/option_run.h"
-#include "tests/support/attention_problem.h"
+#include "tests/bench/memory.h"
+#include "tests/bench/runs.h"
 
 namespace attnd::bench {
 namespace {
 
-constexpr auto kEngine = EngineKind::kOnednn;
 constexpr double kYardstickSeconds = 0.003;
-
-ProblemSpec SpecOf(const Row& row) {
-  ProblemSpec spec;
-  spec.dims = row.dims;
-  spec.options.causal = row.causal;
-  spec.options.alignment = row.causal ? Alignment::kBottomRight : Alignment::kUnset;
-  return spec;
-}
-
-// Bytes of key and value.
-double CacheBytes(const Dims& d) {
-  return static_cast<double>(d.batch * d.kv_heads * d.kv_len * (d.head_dim + d.value_dim)) * sizeof(float);
-}
+// A row whose runs take longer than this gets by with two turns.
+constexpr double kLongRunSeconds = 1;
 
 double WallSeconds() { return Seconds(Clock::Real().Now().time_since_epoch()); }
 
-// The kernel alone on this thread: tiles one after the other.
-class KernelRun {
- public:
-  explicit KernelRun(const Row& row)
-      : problem_(SpecOf(row)),
-        buffers_(problem_.plan()),
-        data_(buffers_.Bind(problem_.Inputs())),
-        tiles_(TilesOf(problem_.plan(), RowsPerTile(kEngine, problem_.plan()))) {}
+// Takes a turn: returns seconds per run.
+using Turn = std::function<double()>;
 
-  void operator()() {
-    TileEngine& engine = EngineForThisThread(kEngine);
-    for (const Tile& tile : tiles_) {
-      if (!engine.Run(problem_.plan(), data_, tile).ok()) failed_ = true;
-    }
-  }
-  [[nodiscard]] bool failed() const { return failed_; }
-
- private:
-  const AttentionProblem problem_;
-  OutputBuffers buffers_;
-  const AttentionData data_;
-  const std::vector<Tile> tiles_;
-  bool failed_ = false;
-};
-
-// A whole request through an executor: gather, tiles, result.
-class ServiceRun {
- public:
-  ServiceRun(const Row& row, int workers) : problem_(SpecOf(row)), executor_(OptionsOf(workers), Clock::Real()) {}
-
-  void operator()() {
-    // The callback may come after this call gave up waiting, so it keeps nothing of it.
-    const auto job = NewAttentionJob(problem_.Request(), problem_.plan(), kEngine, &pool_,
-                                     [](const absl::StatusOr<AttentionResult>&, const JobTimings&) {});
-    if (executor_.Submit(job, AttentionJobSpec(problem_.plan(), kEngine)).ok()) {
-      (void)executor_.AwaitIdle(Clock::Real().Now() + std::chrono::minutes(10));
-    }
-  }
-
- private:
-  static Executor::Options OptionsOf(int workers) {
-    Executor::Options options;
-    options.workers = workers;
-    options.nice = 0;
-    return options;
-  }
-
-  const AttentionProblem problem_;
-  BufferPool pool_{{}};
-  Executor executor_;
-};
-
-// Something to measure, and the clock that tells how long it takes.
 struct Subject {
-  std::function<void()> run;
-  double (*clock)();
+  Turn turn;
+  // FLOPs on visible pairs of a run, once there has been one.
+  std::function<double()> flops;
 };
 
-struct Turns {
+// A subject, and the seconds that its work takes at the yardstick or takes what it is compared with.
+struct Contest {
+  Subject subject;
+  Turn limit;
+  // What `limit` was computed from by dividing, or 1 if it is compared itself.
+  std::function<double()> work;
+};
+
+Turn TurnOf(const std::function<void()>& run, double (*clock)(), double turn_seconds) {
+  return [=] {
+    int runs = 0;
+    double elapsed = 0;
+    const double begin = clock();
+    while (elapsed < turn_seconds) {
+      run();
+      elapsed = clock() - begin;
+      ++runs;
+    }
+    return elapsed / runs;
+  };
+}
+
+Subject KernelSubject(const Row& row, const MeasureOptions& options) {
+  const auto run = std::make_shared<KernelRun>(row, options.engine);
+  return {TurnOf([run] { (*run)(); }, ThreadSeconds, options.turn_seconds), [run] { return run->flops(); }};
+}
+
+Subject RequestSubject(const Row& row, int workers, const MeasureOptions& options) {
+  const auto run = std::make_shared<RequestRun>(row, options.engine, workers);
+  return {TurnOf([run] { (*run)(); }, workers == 0 ? ThreadSeconds : WallSeconds, options.turn_seconds),
+          [run] { return run->flops(); }};
+}
+
+// The tiles of whole requests, without the gathering before and the reply after.
+Subject ComputeSubject(const Row& row, const MeasureOptions& options) {
+  const auto run = std::make_shared<RequestRun>(row, options.engine, row.workers);
+  const Turn turn = [run, least = options.turn_seconds] {
+    int runs = 0;
+    double elapsed = 0;
+    for (; elapsed < least; ++runs) {
+      (*run)();
+      elapsed += run->compute_seconds();
+    }
+    return elapsed / runs;
+  };
+  return {turn, [run] { return run->flops(); }};
+}
+
+Subject SubjectOf(const Row& row, const MeasureOptions& options) {
+  return row.workers > 1 ? ComputeSubject(row, options) : KernelSubject(row, options);
+}
+
+// Bytes of key and value.
+double CacheBytes(const Row& row) {
+  const Dims& d = row.dims;
+  return static_cast<double>(d.batch * d.kv_heads * d.kv_len * (d.head_dim + d.value_dim) * ElementBytes(row.dtype));
+}
+
+Contest OverPlain(const Row& row, const MeasureOptions& options) {
+  Row plain = row;
+  plain.option = Option::kNone;
+  plain.dtype = DataType::kFloat32;
+  if (row.option == Option::kRope) {
+    return {RequestSubject(row, 0, options), RequestSubject(plain, 0, options).turn, nullptr};
+  }
+  return {SubjectOf(row, options), SubjectOf(plain, options).turn, nullptr};
+}
+
+Contest OverShort(const Row& row, const MeasureOptions& options) {
+  Row brief = row;
+  brief.dims.q_len = kShortTokens;
+  brief.dims.kv_len = kShortTokens;
+  const Subject subject = SubjectOf(row, options);
+  const Subject reference = SubjectOf(brief, options);
+  const Turn limit = [subject, reference] {
+    const double seconds = reference.turn();
+    return seconds * subject.flops() / reference.flops();
+  };
+  return {subject, limit, nullptr};
+}
+
+Contest ShareOf(const Row& row, const ReadYardstick& read, const MeasureOptions& options) {
+  const Subject subject = SubjectOf(row, options);
+  const int threads = row.workers;
+  if (row.measure == Measure::kShareOfBandwidth) {
+    const double bytes = CacheBytes(row);
+    return {subject, [&read, threads, bytes] { return bytes / read.BytesPerSecond(threads); },
+            [bytes] { return bytes; }};
+  }
+  return {subject, [subject, threads] { return subject.flops() / FmaPeak(threads, kYardstickSeconds); }, subject.flops};
+}
+
+Contest ContestOf(const Row& row, const ReadYardstick& read, const MeasureOptions& options) {
+  switch (row.measure) {
+    case Measure::kWorkersRatio:
+      return {RequestSubject(row, row.workers, options), RequestSubject(row, 1, options).turn, nullptr};
+    case Measure::kOverPlain:
+      return OverPlain(row, options);
+    case Measure::kOverShort:
+      return OverShort(row, options);
+    case Measure::kShareOfPeak:
+    case Measure::kShareOfBandwidth:
+    case Measure::kExtraMemory:
+      break;
+  }
+  return ShareOf(row, read, options);
+}
+
+// Every turn stands between two of the limit and is divided by their mean.
+void TakeTurns(const Contest& contest, const MeasureOptions& options, RowResult& result) {
   std::vector<double> values;
-  std::vector<double> baselines;
+  std::vector<double> limits;
   std::vector<double> seconds;
-  int runs = 0;
-};
-
-// Times the subject, repeated until a turn is long enough; returns seconds per run.
-double TimeTurn(const Subject& subject, const MeasureOptions& options, Turns& turns) {
-  int runs = 0;
-  double elapsed = 0;
-  const double begin = subject.clock();
-  while (elapsed < options.turn_seconds) {
-    subject.run();
-    elapsed = subject.clock() - begin;
-    ++runs;
-  }
-  turns.runs += runs;
-  return elapsed / runs;
-}
-
-// Every run stands between two yardsticks and is divided by their mean.
-Turns ShareTurns(const Subject& subject, double work, const std::function<double()>& yardstick,
-                 const MeasureOptions& options) {
-  Turns turns;
-  subject.run();  // memory, code and clock are warm from here on
-  double before = yardstick();
-  for (int i = 0; i < options.rounds; ++i) {
-    const double seconds = TimeTurn(subject, options, turns);
-    const double after = yardstick();
-    turns.baselines.push_back((before + after) / 2);
-    turns.seconds.push_back(seconds);
-    turns.values.push_back(work / seconds / turns.baselines.back());
+  // Memory, code and clock are warm from here on, and FLOPs are known.
+  const bool brief = contest.subject.turn() < kLongRunSeconds;
+  const int least_rounds = brief ? options.least_rounds : std::min(options.least_rounds, 2);
+  const double begin = WallSeconds();
+  double before = contest.limit();
+  for (int i = 0; i < options.most_rounds; ++i) {
+    if (i >= least_rounds && WallSeconds() - begin > options.row_seconds) break;
+    seconds.push_back(contest.subject.turn());
+    const double after = contest.limit();
+    limits.push_back((before + after) / 2);
+    values.push_back(limits.back() / seconds.back());
     before = after;
   }
-  return turns;
-}
-
-// Every run of `subject` stands between two of `baseline`.
-Turns PairedTurns(const Subject& baseline, const Subject& subject, const MeasureOptions& options) {
-  baseline.run();
-  subject.run();
-  Turns turns;
-  double before = TimeTurn(baseline, options, turns);
-  for (int i = 0; i < options.rounds; ++i) {
-    const double seconds = TimeTurn(subject, options, turns);
-    const double after = TimeTurn(baseline, options, turns);
-    turns.baselines.push_back((before + after) / 2);
-    turns.seconds.push_back(seconds);
-    turns.values.push_back(turns.baselines.back() / seconds);
-    before = after;
-  }
-  return turns;
-}
-
-Turns WorkersTurns(const Row& row, const MeasureOptions& options) {
-  ServiceRun one(row, 1);
-  ServiceRun many(row, row.workers);
-  return PairedTurns({[&one] { one(); }, WallSeconds}, {[&many] { many(); }, WallSeconds}, options);
-}
-
-Turns OverPlainTurns(const Row& row, const MeasureOptions& options) {
-  Row without = row;
-  without.option = Option::kNone;
-  OptionRun plain(without);
-  OptionRun with(row);
-  return PairedTurns({[&plain] { plain(); }, ThreadSeconds}, {[&with] { with(); }, ThreadSeconds}, options);
-}
-
-Turns MeasureTurns(const Row& row, const ReadYardstick& read, const MeasureOptions& options) {
-  const auto peak = [&row] { return FmaPeak(row.workers, kYardstickSeconds); };
-  const auto bandwidth = [&row, &read] { return read.BytesPerSecond(row.workers); };
-  if (row.measure == Measure::kWorkersRatio) return WorkersTurns(row, options);
-  if (row.measure == Measure::kOverPlain) return OverPlainTurns(row, options);
-  if (row.option != Option::kNone || row.dtype != DataType::kFloat32) {
-    OptionRun run(row);
-    run();
-    return ShareTurns({[&run] { run(); }, ThreadSeconds}, run.flops(), peak, options);
-  }
-  if (row.workers > 1) {
-    ServiceRun run(row, row.workers);
-    return ShareTurns({[&run] { run(); }, WallSeconds}, WorkOf(row), peak, options);
-  }
-  KernelRun run(row);
-  const auto yardstick = row.measure == Measure::kShareOfPeak ? std::function<double()>(peak) : bandwidth;
-  return ShareTurns({[&run] { run(); }, ThreadSeconds}, WorkOf(row), yardstick, options);
+  result.value = Median(values);
+  result.seconds = Median(seconds);
+  result.baseline = contest.work ? contest.work() / Median(limits) : Median(limits);
+  result.runs = static_cast<int>(values.size());
 }
 
 }  // namespace
@@ -187,43 +168,40 @@ double Median(std::vector<double> values) {
   return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
 }
 
-double WorkOf(const Row& row) {
-  if (row.measure == Measure::kShareOfBandwidth) return CacheBytes(row.dims);
-  const Dims& d = row.dims;
-  Visibility visibility;
-  visibility.kv_end = d.kv_len;
-  visibility.causal = row.causal;
-  visibility.shift = d.kv_len - d.q_len;
-  return 2 * visibility.Pairs(0, d.q_len) * static_cast<double>(d.batch * d.heads * (d.head_dim + d.value_dim));
-}
-
 MachineResult MeasureMachine(const ReadYardstick& read, const MeasureOptions& options) {
   MachineResult machine;
   for (const int threads : {1, 2}) {
     std::vector<double> peaks;
     std::vector<double> bandwidths;
-    for (int i = 0; i < options.rounds; ++i) {
+    for (int i = 0; i < options.most_rounds; ++i) {
       peaks.push_back(FmaPeak(threads, 4 * kYardstickSeconds));
       bandwidths.push_back(read.BytesPerSecond(threads));
     }
     machine.fma_peak[threads] = Median(peaks);
     machine.read_bandwidth[threads] = Median(bandwidths);
   }
-  std::vector<double> cycles(static_cast<size_t>(options.rounds));
+  std::vector<double> cycles(static_cast<size_t>(options.most_rounds));
   for (double& c : cycles) c = CyclesPerSecond();
   machine.cycles_per_second = Median(cycles);
   return machine;
 }
 
 RowResult MeasureRow(const Row& row, const ReadYardstick& read, const MeasureOptions& options) {
-  const Turns turns = MeasureTurns(row, read, options);
   RowResult result;
   result.row = row;
-  result.value = Median(turns.values);
-  result.baseline = Median(turns.baselines);
-  result.seconds = Median(turns.seconds);
-  result.runs = turns.runs;
-  result.target = YardstickIsa() == "AVX512" ? row.target_avx512 : row.target_avx2;
+  result.engine = options.engine;
+  result.target = YardstickIsa() == "AVX512" ? row.target.avx512 : row.target.avx2;
+  if (row.measure == Measure::kExtraMemory) {
+    const MemoryUse use = MeasureMemory(row, options.engine);
+    result.value = use.extra_mib;
+    result.baseline = use.tensor_mib;
+    result.seconds = use.seconds;
+    result.runs = 1;
+    result.met = use.extra_mib >= 0 && use.extra_mib <= result.target;
+    return result;
+  }
+  TakeTurns(ContestOf(row, read, options), options, result);
+  result.met = result.value >= result.target;
   return result;
 }
 

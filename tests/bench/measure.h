@@ -6,29 +6,37 @@
 #include <string>
 #include <vector>
 
+#include "core/attention/engine.h"
 #include "tests/bench/rows.h"
 #include "tests/bench/yardstick.h"
 
 namespace attnd::bench {
 
 struct MeasureOptions {
-  // Turns per row. Raising it steadies the medians.
-  int rounds = 15;
+  EngineKind engine = EngineKind::kOnednn;
+  // Turns per row: as many as fit in `row_seconds`, within these bounds. Raising them
+  // steadies the medians.
+  int least_rounds = 3;
+  int most_rounds = 15;
+  double row_seconds = 2;
   // Shortest time that a turn measures, in seconds.
   double turn_seconds = 0.01;
 };
 
 struct RowResult {
   Row row;
-  // Median over the turns of the share or ratio.
+  EngineKind engine = EngineKind::kOnednn;
+  // Median over the turns of the share or ratio, or MiB.
   double value = 0;
-  // Median yardstick: FLOP/s, bytes/s, or seconds of one worker or of the plain shape.
+  // Median yardstick: FLOP/s, bytes/s, seconds of what the row is compared with, or MiB of inputs
+  // and output.
   double baseline = 0;
-  // Median seconds of one run, and the number of runs.
+  // Median seconds of one run, and the number of turns.
   double seconds = 0;
   int runs = 0;
   double target = 0;
-  // Share of the same yardstick by name of the peer; filled by MeasurePeers.
+  bool met = false;
+  // Share of the same yardstick by name of the peer.
   std::map<std::string, double> peers;
 };
 
@@ -43,10 +51,6 @@ MachineResult MeasureMachine(const ReadYardstick& read, const MeasureOptions& op
 RowResult MeasureRow(const Row& row, const ReadYardstick& read, const MeasureOptions& options);
 
 double Median(std::vector<double> values);
-
-// FLOPs on visible pairs, or bytes of key and value: what a row's share counts. REQUIRES: the
-// row has no option.
-double WorkOf(const Row& row);
 
 }  // namespace attnd::bench
 

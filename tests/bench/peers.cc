@@ -42,10 +42,10 @@ class TemporaryFile {
 };
 
 nlohmann::json Question(const std::vector<RowResult>& rows, const MeasureOptions& options) {
-  nlohmann::json question = {{"rounds", options.rounds}, {"rows", nlohmann::json::array()}};
+  nlohmann::json question = {{"rounds", options.most_rounds}, {"rows", nlohmann::json::array()}};
   for (const RowResult& result : rows) {
     const bool plain = result.row.option == Option::kNone && result.row.dtype == DataType::kFloat32;
-    if (result.row.measure == Measure::kWorkersRatio || !plain) continue;
+    if (!plain) continue;
     const Dims& d = result.row.dims;
     question["rows"].push_back({{"name", result.row.name},
                                 {"threads", result.row.workers},
@@ -66,7 +66,7 @@ std::string MeasurePeers(std::vector<RowResult>& rows, const MeasureOptions& opt
   for (RowResult& result : rows) {
     if (!seconds.contains(result.row.name)) continue;
     for (const auto& [peer, value] : seconds[result.row.name].items()) {
-      result.peers[peer] = WorkOf(result.row) / value.get<double>() / result.baseline;
+      result.peers[peer] = result.value * result.seconds / value.get<double>();
     }
   }
   return answer.value("missing", "");

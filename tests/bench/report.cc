@@ -11,8 +11,6 @@
 namespace attnd::bench {
 namespace {
 
-constexpr auto kEngine = EngineKind::kOnednn;
-
 std::string CpuName() {
   std::ifstream file("/proc/cpuinfo");
   for (std::string line; std::getline(file, line);) {
@@ -29,7 +27,10 @@ const char* FieldOf(Measure measure) {
       return "share_of_bandwidth";
     case Measure::kWorkersRatio:
     case Measure::kOverPlain:
+    case Measure::kOverShort:
       return "ratio";
+    case Measure::kExtraMemory:
+      return "extra_mib";
   }
   return "?";
 }
@@ -47,20 +48,20 @@ std::string Format(const char* format, Args... args) {
 }
 
 // Compiler and library versions, by name.
-nlohmann::json Versions() {
+nlohmann::json Versions(EngineKind engine) {
 #if defined(__clang__)
   const std::string compiler = "clang " __clang_version__;
 #else
   const std::string compiler = "gcc " __VERSION__;
 #endif
-  return {{"onednn", OnednnVersion()}, {"numerics_id", NumericsId(kEngine)}, {"compiler", compiler}};
+  return {{"onednn", OnednnVersion()}, {"numerics_id", NumericsId(engine)}, {"compiler", compiler}};
 }
 
 }  // namespace
 
-std::string MachineLines(const MachineResult& machine) {
+std::string MachineLines(const MachineResult& machine, EngineKind engine) {
   std::string text = CpuName() + ", " + YardstickIsa() + ", " + std::to_string(AvailableCpus()) + " CPUs, kernel " +
-                     NumericsId(kEngine) + "\n";
+                     NumericsId(engine) + "\n";
   for (const auto& [threads, peak] : machine.fma_peak) {
     text += Format("%d thread%s: FMA peak %.1f GFLOP/s, reads %.1f GB/s\n", threads, threads == 1 ? " " : "s",
                    peak / 1e9, machine.read_bandwidth.at(threads) / 1e9);
@@ -73,19 +74,19 @@ std::string MachineLines(const MachineResult& machine) {
 }
 
 std::string TableHead() {
-  return Format("%-38s %7s %-18s %7s %7s %-6s %10s %5s\n", "row", "workers", "measure", "value", "target", "", "ms/run",
+  return Format("%-46s %7s %-18s %7s %7s %-6s %10s %5s\n", "row", "workers", "measure", "value", "target", "", "ms/run",
                 "runs");
 }
 
 std::string TableLine(const RowResult& result) {
-  std::string line = Format("%-38s %7d %-18s %7.3f %7.2f %-6s %10.3f %5d", result.row.name.c_str(), result.row.workers,
-                            FieldOf(result.row.measure), result.value, result.target,
-                            result.value >= result.target ? "met" : "below", 1e3 * result.seconds, result.runs);
+  std::string line = Format("%-46s %7d %-18s %7.3f %7.2f %-6s %10.3f %5d", result.row.name.c_str(), result.row.workers,
+                            FieldOf(result.row.measure), result.value, result.target, result.met ? "met" : "missed",
+                            1e3 * result.seconds, result.runs);
   for (const auto& [peer, value] : result.peers) line += Format("  %s %.3f", peer.c_str(), value);
   return line + "\n";
 }
 
-std::string Json(const MachineResult& machine, const std::vector<RowResult>& rows) {
+std::string Json(const MachineResult& machine, EngineKind engine, const std::vector<RowResult>& rows) {
   nlohmann::json json;
   nlohmann::json& m = json["machine"];
   m["cpu"] = CpuName();
@@ -94,13 +95,17 @@ std::string Json(const MachineResult& machine, const std::vector<RowResult>& row
   for (const auto& [threads, peak] : machine.fma_peak) m["fma_peak_gflops"][std::to_string(threads)] = peak / 1e9;
   for (const auto& [threads, bytes] : machine.read_bandwidth) m["read_gbps"][std::to_string(threads)] = bytes / 1e9;
   m["clock_ghz"] = machine.cycles_per_second / 1e9;
-  m["versions"] = Versions();
+  m["versions"] = Versions(engine);
   json["rows"] = nlohmann::json::array();
   for (const RowResult& result : rows) {
-    nlohmann::json row = {{"name", result.row.name},       {"workers", result.row.workers},
-                          {"engine", EngineName(kEngine)}, {"dtype", NameOf(result.row.dtype)},
-                          {"baseline", result.baseline},   {"target", result.target},
-                          {"seconds", result.seconds},     {"runs", result.runs}};
+    nlohmann::json row = {{"name", result.row.name},
+                          {"workers", result.row.workers},
+                          {"engine", EngineName(result.engine)},
+                          {"dtype", NameOf(result.row.dtype)},
+                          {"baseline", result.baseline},
+                          {"target", result.target},
+                          {"seconds", result.seconds},
+                          {"runs", result.runs}};
     row[FieldOf(result.row.measure)] = result.value;
     row["peers"] = result.peers.empty() ? nlohmann::json::object() : nlohmann::json(result.peers);
     json["rows"].push_back(row);

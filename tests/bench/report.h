@@ -10,12 +10,12 @@
 namespace attnd::bench {
 
 // Lines of the table, printed as results come.
-std::string MachineLines(const MachineResult& machine);
+std::string MachineLines(const MachineResult& machine, EngineKind engine);
 std::string TableHead();
 std::string TableLine(const RowResult& result);
 
 // The whole report as JSON text.
-std::string Json(const MachineResult& machine, const std::vector<RowResult>& rows);
+std::string Json(const MachineResult& machine, EngineKind engine, const std::vector<RowResult>& rows);
 
 }  // namespace attnd::bench
 

@@ -1,63 +1,217 @@
 #include "tests/bench/rows.h"
 
+#include <utility>
+
 namespace attnd::bench {
+namespace {
 
 // Dims: batch, heads, kv_heads, q_len, kv_len, head_dim, value_dim.
-std::vector<Row> AllRows() {
-  constexpr auto kPeak = Measure::kShareOfPeak;
-  constexpr auto kRead = Measure::kShareOfBandwidth;
-  constexpr auto kPlain = Measure::kOverPlain;
-  constexpr Dims k2048 = {1, 8, 8, 2048, 2048, 64, 64};
+constexpr Dims Square(int64_t heads, int64_t len, int64_t dim) { return {1, heads, heads, len, len, dim, dim}; }
+
+constexpr Target kDense64 = {.82, .80};
+constexpr Target kDense128 = {.85, .82};
+constexpr Target kLongCausal = {.80, .76};
+constexpr Target kSixteenBits = {.78, .76};
+// Within ten percent.
+constexpr Target kFlat = {.90, .90};
+
+constexpr double kOverTorchCausal = 1.2;
+constexpr double kOverTorchWeak = 1.3;  // windows, shared key heads, d_v != d_k, tiny shapes, bfloat16
+constexpr double kOverTorchAtLimit = .95;
+
+std::vector<Row> Shapes() {
   return {
-      {"dense_f32_512_d64", kPeak, {1, 12, 12, 512, 512, 64, 64}, false, 1, .82, .80},
-      {"dense_f32_1024_d64", kPeak, {1, 8, 8, 1024, 1024, 64, 64}, false, 1, .82, .80},
-      {"dense_f32_2048_d64", kPeak, {1, 8, 8, 2048, 2048, 64, 64}, false, 1, .82, .80},
-      {"dense_f32_4096_d64", kPeak, {1, 2, 2, 4096, 4096, 64, 64}, false, 1, .82, .80},
-      {"dense_f32_512_d128", kPeak, {1, 12, 12, 512, 512, 128, 128}, false, 1, .85, .82},
-      {"dense_f32_2048_d128", kPeak, {1, 8, 8, 2048, 2048, 128, 128}, false, 1, .85, .82},
-      {"dense_f32_4096_d128", kPeak, {1, 1, 1, 4096, 4096, 128, 128}, false, 1, .85, .82},
-      {"causal_f32_512_d64", kPeak, {1, 12, 12, 512, 512, 64, 64}, true, 1, .74, .70},
-      {"causal_f32_2048_d64", kPeak, {1, 8, 8, 2048, 2048, 64, 64}, true, 1, .80, .76},
-      {"causal_f32_8192_d64", kPeak, {1, 1, 1, 8192, 8192, 64, 64}, true, 1, .80, .76},
-      {"causal_f32_2048_d128", kPeak, {1, 8, 8, 2048, 2048, 128, 128}, true, 1, .80, .76},
-      {"causal_f32_8192_d128", kPeak, {1, 1, 1, 8192, 8192, 128, 128}, true, 1, .80, .76},
-      {"short_f32_8x128_d64", kPeak, {1, 8, 8, 128, 128, 64, 64}, false, 1, .80, .72},
-      {"tiny_f32_768x16_d64", kPeak, {64, 12, 12, 16, 16, 64, 64}, false, 1, .45, .30},
-      {"wide_value_f32_1024_dk64_dv96", kPeak, {1, 8, 8, 1024, 1024, 64, 96}, false, 1, .82, .80},
-      {"gqa_f32_32_4_causal_1024_d128", kPeak, {1, 32, 4, 1024, 1024, 128, 128}, true, 1, .80, .76},
-      {"dense_f32_2048_d64_two_workers", kPeak, {1, 8, 8, 2048, 2048, 64, 64}, false, 2, .82, .80},
-      {"two_workers_over_one_dense_2048_d64",
-       Measure::kWorkersRatio,
-       {1, 8, 8, 2048, 2048, 64, 64},
-       false,
-       2,
-       1.9,
-       1.9},
-      {"two_workers_over_one_causal_2048_d64",
-       Measure::kWorkersRatio,
-       {1, 8, 8, 2048, 2048, 64, 64},
-       true,
-       2,
-       1.9,
-       1.9},
-      {"decode_f32_mha_32_kv4096_d128", kRead, {1, 32, 32, 1, 4096, 128, 128}, false, 1, .95, .95},
-      {"decode_f32_mha_32_kv4096_d128_q8", kRead, {1, 32, 32, 8, 4096, 128, 128}, false, 1, .95, .95},
-      {"decode_f32_gqa_32_4_kv16384_d128", kRead, {1, 32, 4, 1, 16384, 128, 128}, false, 1, .9, .9},
-      {"dense_f16_2048_d64", kPeak, k2048, false, 1, .78, .76, Option::kNone, DataType::kFloat16},
-      {"dense_bf16_2048_d64", kPeak, k2048, false, 1, .78, .76, Option::kNone, DataType::kBfloat16},
-      {"window_512_of_8192_d64", kPeak, {1, 1, 1, 8192, 8192, 64, 64}, true, 1, .70, .70, Option::kWindow},
-      {"window_512_of_32768_d64", kPeak, {1, 1, 1, 32768, 32768, 64, 64}, true, 1, .70, .70, Option::kWindow},
-      {"documents_512_of_8192_d64", kPeak, {1, 1, 1, 8192, 8192, 64, 64}, false, 1, .70, .70, Option::kDocuments},
-      {"ragged_16_seqs_64_to_1024_d64", kPeak, {16, 4, 4, 1024, 1024, 64, 64}, false, 1, .70, .70, Option::kRagged},
-      {"bool_mask_over_dense_2048_d64", kPlain, k2048, false, 1, .80, .80, Option::kBoolMask},
-      {"bit_mask_over_dense_2048_d64", kPlain, k2048, false, 1, .80, .80, Option::kBitMask},
-      {"bias_over_dense_2048_d64", kPlain, k2048, false, 1, .80, .80, Option::kBias},
-      {"alibi_over_dense_2048_d64", kPlain, k2048, false, 1, .80, .80, Option::kAlibi},
-      {"softcap_over_dense_2048_d64", kPlain, k2048, false, 1, .50, .50, Option::kSoftcap},
-      {"rope_over_dense_2048_d64", kPlain, k2048, false, 1, .90, .90, Option::kRope},
-      {"wide_logits_over_dense_2048_d64", kPlain, k2048, false, 1, .90, .90, Option::kWideLogits},
-      {"denormal_values_over_dense_2048_d64", kPlain, k2048, false, 1, .90, .90, Option::kDenormalValues},
+      {.name = "dense_f32_512_d64", .dims = Square(12, 512, 64), .target = kDense64},
+      {.name = "dense_f32_1024_d64", .dims = Square(8, 1024, 64), .target = kDense64},
+      {.name = "dense_f32_2048_d64", .dims = Square(8, 2048, 64), .target = kDense64},
+      {.name = "dense_f32_4096_d64", .dims = Square(2, 4096, 64), .target = kDense64},
+      {.name = "dense_f32_512_d128", .dims = Square(12, 512, 128), .target = kDense128},
+      {.name = "dense_f32_2048_d128", .dims = Square(8, 2048, 128), .target = kDense128},
+      {.name = "dense_f32_4096_d128", .dims = Square(1, 4096, 128), .target = kDense128},
+      {.name = "dense_f32_1024_d40", .dims = Square(8, 1024, 40), .target = {.76, .72}},
+      {.name = "dense_f32_1024_d80", .dims = Square(8, 1024, 80), .target = kDense64},
+      {.name = "dense_f32_1024_d96", .dims = Square(8, 1024, 96), .target = kDense64},
+      {.name = "causal_f32_512_d64",
+       .dims = Square(12, 512, 64),
+       .causal = true,
+       .target = {.74, .70},
+       .over_torch = kOverTorchCausal},
+      {.name = "causal_f32_2048_d64",
+       .dims = Square(8, 2048, 64),
+       .causal = true,
+       .target = kLongCausal,
+       .over_torch = kOverTorchCausal},
+      {.name = "causal_f32_8192_d64",
+       .dims = Square(1, 8192, 64),
+       .causal = true,
+       .target = kLongCausal,
+       .over_torch = kOverTorchCausal},
+      {.name = "causal_f32_2048_d128",
+       .dims = Square(8, 2048, 128),
+       .causal = true,
+       .target = kLongCausal,
+       .over_torch = kOverTorchCausal},
+      {.name = "causal_f32_8192_d128",
+       .dims = Square(1, 8192, 128),
+       .causal = true,
+       .target = kLongCausal,
+       .over_torch = kOverTorchCausal},
+      {.name = "short_f32_8x128_d64", .dims = Square(8, 128, 64), .target = {.80, .72}},
+      {.name = "tiny_f32_768x16_d64",
+       .dims = {64, 12, 12, 16, 16, 64, 64},
+       .target = {.45, .30},
+       .over_torch = kOverTorchWeak},
+      {.name = "wide_value_f32_1024_dk64_dv96",
+       .dims = {1, 8, 8, 1024, 1024, 64, 96},
+       .target = kDense64,
+       .over_torch = kOverTorchWeak},
+      {.name = "gqa_f32_32_4_causal_1024_d128",
+       .dims = {1, 32, 4, 1024, 1024, 128, 128},
+       .causal = true,
+       .target = kLongCausal,
+       .over_torch = kOverTorchWeak},
+      {.name = "dense_f16_2048_d64", .dims = Square(8, 2048, 64), .dtype = DataType::kFloat16, .target = kSixteenBits},
+      {.name = "dense_bf16_2048_d64",
+       .dims = Square(8, 2048, 64),
+       .dtype = DataType::kBfloat16,
+       .target = kSixteenBits,
+       .over_torch = kOverTorchWeak},
   };
+}
+
+std::vector<Row> Options() {
+  const Row window = {.name = "window_512_of_8192_d64",
+                      .dims = Square(1, 8192, 64),
+                      .causal = true,
+                      .option = Option::kWindow,
+                      .target = {.70, .70},
+                      .over_torch = kOverTorchWeak};
+  Row long_window = window;
+  long_window.name = "window_512_of_32768_d64";
+  long_window.dims = Square(1, 32768, 64);
+  std::vector<Row> rows = {
+      window,
+      long_window,
+      {.name = "documents_512_of_8192_d64",
+       .dims = Square(1, 8192, 64),
+       .option = Option::kDocuments,
+       .target = {.70, .70},
+       .over_torch = kOverTorchWeak},
+      {.name = "ragged_16_seqs_64_to_1024_d64",
+       .dims = {16, 4, 4, 1024, 1024, 64, 64},
+       .option = Option::kRagged,
+       .target = {.70, .70}},
+  };
+  const std::pair<Option, Row> over_plain[] = {
+      {Option::kBoolMask, {.name = "bool_mask", .target = {.90, .90}}},
+      {Option::kBitMask, {.name = "bit_mask", .target = {.90, .90}}},
+      {Option::kBias, {.name = "bias", .target = {.80, .80}}},
+      {Option::kAlibi, {.name = "alibi", .target = {.80, .80}}},
+      {Option::kSoftcap, {.name = "softcap", .target = {.50, .50}}},
+      {Option::kRope, {.name = "rope", .target = {.90, .90}}},
+      {Option::kWideLogits, {.name = "wide_logits", .target = {.90, .90}}},
+      {Option::kDenormalValues, {.name = "denormal_values", .target = {.90, .90}}},
+  };
+  for (const auto& [option, named] : over_plain) {
+    Row row = named;
+    row.name += "_over_dense_2048_d64";
+    row.measure = Measure::kOverPlain;
+    row.dims = Square(8, 2048, 64);
+    row.option = option;
+    rows.push_back(row);
+  }
+  return rows;
+}
+
+// One to eight queries against many keys: bound by reading keys and values.
+std::vector<Row> Decode() {
+  constexpr Dims kMha = {1, 32, 32, 1, 4096, 128, 128};
+  constexpr Dims kGqa = {1, 32, 4, 1, 16384, 128, 128};
+  Dims mha_q8 = kMha;
+  mha_q8.q_len = 8;
+  const Row shapes[] = {
+      {.name = "f32_mha_32_kv4096_d128", .dims = kMha, .target = {.95, .95}, .over_torch = kOverTorchAtLimit},
+      {.name = "f32_mha_32_kv4096_d128_q8", .dims = mha_q8, .target = {.95, .95}, .over_torch = kOverTorchAtLimit},
+      {.name = "f32_gqa_32_4_kv16384_d128", .dims = kGqa, .target = {.9, .9}, .over_torch = kOverTorchWeak},
+      {.name = "f16_gqa_32_4_kv16384_d128",
+       .dims = kGqa,
+       .dtype = DataType::kFloat16,
+       .target = {.85, .85},
+       .over_torch = kOverTorchWeak},
+      {.name = "bf16_gqa_32_4_kv16384_d128",
+       .dims = kGqa,
+       .dtype = DataType::kBfloat16,
+       .target = {.85, .85},
+       .over_torch = kOverTorchWeak},
+      {.name = "bf16_mha_32_kv4096_d128",
+       .dims = kMha,
+       .dtype = DataType::kBfloat16,
+       .target = {.85, .85},
+       .over_torch = kOverTorchWeak},
+  };
+  std::vector<Row> rows;
+  for (const int workers : {1, 2}) {
+    for (Row row : shapes) {
+      row.name = "decode_" + row.name + (workers == 2 ? "_two_workers" : "");
+      row.measure = Measure::kShareOfBandwidth;
+      row.workers = workers;
+      rows.push_back(row);
+    }
+  }
+  for (const auto& [name, dims] : {std::pair{"mha_32_kv4096", kMha}, std::pair{"gqa_32_4_kv16384", kGqa}}) {
+    rows.push_back({.name = std::string("decode_bf16_over_f32_") + name + "_d128",
+                    .measure = Measure::kOverPlain,
+                    .dims = dims,
+                    .dtype = DataType::kBfloat16,
+                    .target = {1.7, 1.7}});
+  }
+  return rows;
+}
+
+std::vector<Row> Scaling() {
+  std::vector<Row> rows = {
+      {.name = "dense_f32_2048_d64_two_workers", .dims = Square(8, 2048, 64), .workers = 2, .target = kDense64},
+      {.name = "two_workers_over_one_dense_2048_d64",
+       .measure = Measure::kWorkersRatio,
+       .dims = Square(8, 2048, 64),
+       .workers = 2,
+       .target = {1.9, 1.9}},
+      {.name = "two_workers_over_one_causal_2048_d64",
+       .measure = Measure::kWorkersRatio,
+       .dims = Square(8, 2048, 64),
+       .causal = true,
+       .workers = 2,
+       .target = {1.9, 1.9}},
+  };
+  for (const bool causal : {false, true}) {
+    for (const int64_t len : {2048, 4096, 8192, 16384, 32768}) {
+      rows.push_back({.name = std::string(causal ? "causal_" : "dense_") + std::to_string(len) + "_over_1024_d64",
+                      .measure = Measure::kOverShort,
+                      .dims = Square(1, len, 64),
+                      .causal = causal,
+                      .target = kFlat});
+    }
+  }
+  // A row of scores per query would be 1 GiB and 4 GiB; what is linear in tokens is a few MiB.
+  rows.push_back({.name = "extra_mib_causal_16384_d64",
+                  .measure = Measure::kExtraMemory,
+                  .dims = Square(1, 16384, 64),
+                  .causal = true,
+                  .target = {16, 16}});
+  rows.push_back({.name = "extra_mib_causal_32768_d64",
+                  .measure = Measure::kExtraMemory,
+                  .dims = Square(1, 32768, 64),
+                  .causal = true,
+                  .target = {32, 32}});
+  return rows;
+}
+
+}  // namespace
+
+std::vector<Row> AllRows() {
+  std::vector<Row> all;
+  for (const auto& rows : {Shapes(), Options(), Decode(), Scaling()}) all.insert(all.end(), rows.begin(), rows.end());
+  return all;
 }
 
 }  // namespace attnd::bench

@@ -12,8 +12,10 @@ namespace attnd::bench {
 enum class Measure {
   kShareOfPeak,       // FLOPs on visible pairs over the FMA peak of as many threads
   kShareOfBandwidth,  // bytes of key and value over the read bandwidth of as many threads
-  kWorkersRatio,      // speed of `workers` workers over that of one, through the executor
-  kOverPlain,         // speed over that of the same shape without the option
+  kWorkersRatio,      // speed of `workers` workers over that of one, whole requests
+  kOverPlain,         // speed over that of the same shape in float32 without the option
+  kOverShort,         // speed per visible pair over that of 1024 queries and keys
+  kExtraMemory,       // MiB that a run needs beyond inputs and outputs; less is better
 };
 
 // What is asked for beside the product and the softmax.
@@ -27,25 +29,41 @@ enum class Option {
   kBias,       // [q_len, kv_len]
   kAlibi,
   kSoftcap,
-  kRope,
+  kRope,            // turns query and key while they are gathered, which is measured, too
   kWideLogits,      // weights of most keys are too small for float32
   kDenormalValues,  // half of the values are
+};
+
+// By instruction set.
+struct Target {
+  double avx2 = 0;
+  double avx512 = 0;
 };
 
 struct Row {
   // Stable: other tools select by it.
   std::string name;
   Measure measure = Measure::kShareOfPeak;
-  Dims dims;
+  Dims dims = {};
   bool causal = false;  // bottom right
-  int workers = 1;
-  // Targets where the ISA is AVX2 and AVX-512.
-  double target_avx2 = 0;
-  double target_avx512 = 0;
   Option option = Option::kNone;
-  // Of all tensors but masks.
+  // Of all tensors but masks and biases.
   DataType dtype = DataType::kFloat32;
+  int workers = 1;
+  Target target;
+  // Least speed over that of PyTorch where it is measured beside.
+  double over_torch = 1.0;
 };
+
+inline constexpr int64_t kShortTokens = 1024;
+inline constexpr int64_t kWindowKeys = 512;
+inline constexpr int64_t kDocumentTokens = 512;
+
+// Tokens of sequence `b` of a ragged row.
+inline int64_t RaggedTokens(const Dims& dims, int64_t b) {
+  constexpr int64_t kShortest = 64;
+  return dims.batch == 1 ? dims.q_len : kShortest + (dims.q_len - kShortest) * b / (dims.batch - 1);
+}
 
 // All rows, in the order of the table.
 std::vector<Row> AllRows();

@@ -1,28 +1,28 @@
-#include "tests/bench/option_run.h"
+#include "tests/bench/case.h"
 
 #include <cstdio>
 #include <cstdlib>
 #include <utility>
+#include <vector>
 
-#include "core/attention/attention_job.h"
-#include "core/attention/engine.h"
 #include "tests/support/random.h"
 #include "tests/support/request_case.h"
 
 namespace attnd::bench {
 namespace {
 
-constexpr auto kEngine = EngineKind::kOnednn;
-constexpr int64_t kWindowKeys = 512;
-constexpr int64_t kDocumentTokens = 512;
-constexpr int64_t kShortestSequence = 64;
+// Normal numbers that repeat after a prime number of them: drawing each would take longer
+// than most rows.
+std::vector<float> NormalNumbers(int64_t count, Random& random) {
+  constexpr size_t kPeriod = 65521;
+  std::vector<float> numbers(static_cast<size_t>(count));
+  for (size_t i = 0; i < numbers.size(); ++i) numbers[i] = i < kPeriod ? random.Normal() : numbers[i - kPeriod];
+  return numbers;
+}
 
 CaseTensor Numbers(std::vector<int64_t> shape, DataType dtype, Random& random) {
   CaseTensor tensor{DataType::kFloat32, std::move(shape), {}};
-  int64_t count = 1;
-  for (const int64_t extent : tensor.shape) count *= extent;
-  tensor.numbers.resize(static_cast<size_t>(count));
-  for (float& x : tensor.numbers) x = random.Normal();
+  tensor.numbers = NormalNumbers(Product(tensor.shape).value_or(0), random);
   Convert(tensor, dtype);
   return tensor;
 }
@@ -51,10 +51,7 @@ void AddOption(Option option, RequestCase& c, Random& random) {
       return;
     case Option::kRagged:
       c.layout = Layout::kPacked;
-      for (int64_t b = 0; b < dims.batch; ++b) {
-        const int64_t steps = dims.batch > 1 ? dims.batch - 1 : 1;
-        options.q_lengths.push_back(kShortestSequence + (dims.q_len - kShortestSequence) * b / steps);
-      }
+      for (int64_t b = 0; b < dims.batch; ++b) options.q_lengths.push_back(RaggedTokens(dims, b));
       options.kv_lengths = options.q_lengths;
       return;
     case Option::kBoolMask:
@@ -100,24 +97,15 @@ RequestCase CaseOf(const Row& row) {
 
 }  // namespace
 
-OptionRun::OptionRun(const Row& row) : request_(BuildRequest(CaseOf(row))) {
-  auto plan = PlanAttention(request_, AttentionLimits());
+PlannedRequest PlanRow(const Row& row) {
+  PlannedRequest planned{BuildRequest(CaseOf(row)), {}};
+  auto plan = PlanAttention(planned.request, AttentionLimits());
   if (!plan.ok()) {
     std::fprintf(stderr, "%s: %s\n", row.name.c_str(), plan.status().ToString().c_str());
     std::abort();
   }
-  plan_ = *std::move(plan);
-}
-
-void OptionRun::operator()() {
-  const auto job = NewAttentionJob(request_, plan_, kEngine, &pool_,
-                                   [this](const absl::StatusOr<AttentionResult>& result, const JobTimings& /*t*/) {
-                                     flops_ = result.ok() ? result->flops : 0;
-                                   });
-  const auto tiles = job->Prepare();
-  absl::Status status = tiles.status();
-  for (int64_t tile = 0; status.ok() && tile < *tiles; ++tile) status = job->RunTile(tile);
-  job->Done(status, {});
+  planned.plan = *std::move(plan);
+  return planned;
 }
 
 }  // namespace attnd::bench
