@@ -73,24 +73,21 @@ int Run(const Flags& flags) {
     return kUsage;
   }
   options.engine = *engine;
+  const Peers peers = flags.peers ? StartPeers(flags.isa) : Peers();
+  if (!peers.missing.empty()) std::cout << peers.missing << "\n";
   const Spinners spinners;
   const ReadYardstick read(2);
   const MachineResult machine = MeasureMachine(read, options);
   std::cout << MachineLines(machine, options.engine) << "\n" << TableHead() << std::flush;
   std::vector<RowResult> results;
   for (const Row& row : rows) {
-    results.push_back(MeasureRow(row, read, options));
+    results.push_back(MeasureRow(row, read, peers, options));
     std::cout << TableLine(results.back()) << std::flush;
   }
-  if (flags.peers) {
-    const std::string missing = MeasurePeers(results, options);
-    if (!missing.empty()) std::cout << "\n" << missing << "\n";
-    std::cout << "\nwith peers\n" << TableHead();
-    for (const RowResult& result : results) std::cout << TableLine(result);
-  }
+  if (!peers.started.empty()) std::cout << "\n" << PeerTable(peers, options.engine, results);
   if (!flags.json.empty()) {
     std::ofstream file(flags.json);
-    file << Json(machine, options.engine, results);
+    file << Json(machine, peers, options.engine, results);
     if (!file.flush()) {
       std::cerr << "attnd_bench: cannot write " << flags.json << "\n";
       return 1;

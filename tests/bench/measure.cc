@@ -135,28 +135,59 @@ Contest ContestOf(const Row& row, const ReadYardstick& read, const MeasureOption
   return ShareOf(row, read, options);
 }
 
+// A peer on a row, turn by turn.
+struct Rival {
+  Peer* peer;
+  std::vector<double> shares;
+  std::vector<double> ratios;
+};
+
+std::vector<Rival> RivalsOn(const Row& row, const Peers& peers) {
+  std::vector<Rival> rivals;
+  for (const auto& peer : peers.started) {
+    if (peer->Open(row)) rivals.push_back({peer.get(), {}, {}});
+  }
+  return rivals;
+}
+
 // Every turn stands between two of the limit and is divided by their mean.
-void TakeTurns(const Contest& contest, const MeasureOptions& options, RowResult& result) {
+void TakeTurns(const Contest& contest, const Peers& peers, const MeasureOptions& options, RowResult& result) {
   std::vector<double> values;
   std::vector<double> limits;
   std::vector<double> seconds;
   // Memory, code and clock are warm from here on, and FLOPs are known.
   const bool brief = contest.subject.turn() < kLongRunSeconds;
   const int least_rounds = brief ? options.least_rounds : std::min(options.least_rounds, 2);
+  std::vector<Rival> rivals = RivalsOn(result.row, peers);
+  const double enough = options.row_seconds * static_cast<double>(1 + rivals.size());
   const double begin = WallSeconds();
   double before = contest.limit();
-  for (int i = 0; i < options.most_rounds; ++i) {
-    if (i >= least_rounds && WallSeconds() - begin > options.row_seconds) break;
-    seconds.push_back(contest.subject.turn());
+  const auto mean_limit = [&contest, &before] {
     const double after = contest.limit();
-    limits.push_back((before + after) / 2);
+    return (std::exchange(before, after) + after) / 2;
+  };
+  for (int i = 0; i < options.most_rounds; ++i) {
+    if (i >= least_rounds && WallSeconds() - begin > enough) break;
+    seconds.push_back(contest.subject.turn());
+    limits.push_back(mean_limit());
     values.push_back(limits.back() / seconds.back());
-    before = after;
+    for (Rival& rival : rivals) {
+      const double taken = rival.peer->Turn(options.turn_seconds);
+      const double limit = mean_limit();
+      if (taken <= 0) continue;
+      rival.shares.push_back(limit / taken);
+      rival.ratios.push_back(taken / seconds.back());
+    }
   }
   result.value = Median(values);
   result.seconds = Median(seconds);
   result.baseline = contest.work ? contest.work() / Median(limits) : Median(limits);
   result.runs = static_cast<int>(values.size());
+  for (const Rival& rival : rivals) {
+    if (rival.shares.empty()) continue;
+    result.peers[rival.peer->name()] = Median(rival.shares);
+    result.over_peers[rival.peer->name()] = Median(rival.ratios);
+  }
 }
 
 }  // namespace
@@ -186,7 +217,7 @@ MachineResult MeasureMachine(const ReadYardstick& read, const MeasureOptions& op
   return machine;
 }
 
-RowResult MeasureRow(const Row& row, const ReadYardstick& read, const MeasureOptions& options) {
+RowResult MeasureRow(const Row& row, const ReadYardstick& read, const Peers& peers, const MeasureOptions& options) {
   RowResult result;
   result.row = row;
   result.engine = options.engine;
@@ -200,7 +231,7 @@ RowResult MeasureRow(const Row& row, const ReadYardstick& read, const MeasureOpt
     result.met = use.extra_mib >= 0 && use.extra_mib <= result.target;
     return result;
   }
-  TakeTurns(ContestOf(row, read, options), options, result);
+  TakeTurns(ContestOf(row, read, options), peers, options, result);
   result.met = result.value >= result.target;
   return result;
 }

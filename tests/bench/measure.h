@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/attention/engine.h"
+#include "tests/bench/peers.h"
 #include "tests/bench/rows.h"
 #include "tests/bench/yardstick.h"
 
@@ -36,8 +37,9 @@ struct RowResult {
   int runs = 0;
   double target = 0;
   bool met = false;
-  // Share of the same yardstick by name of the peer.
+  // Share of the same yardstick, and our speed over the peer's, by its name.
   std::map<std::string, double> peers;
+  std::map<std::string, double> over_peers;
 };
 
 // What the yardsticks say of the machine, by number of threads.
@@ -48,7 +50,8 @@ struct MachineResult {
 };
 
 MachineResult MeasureMachine(const ReadYardstick& read, const MeasureOptions& options);
-RowResult MeasureRow(const Row& row, const ReadYardstick& read, const MeasureOptions& options);
+// Every turn of ours is followed by one of each of the `peers` that can compute the row.
+RowResult MeasureRow(const Row& row, const ReadYardstick& read, const Peers& peers, const MeasureOptions& options);
 
 double Median(std::vector<double> values);
 

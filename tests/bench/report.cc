@@ -47,14 +47,26 @@ std::string Format(const char* format, Args... args) {
   return {text, static_cast<size_t>(n)};
 }
 
-// Compiler and library versions, by name.
-nlohmann::json Versions(EngineKind engine) {
 #if defined(__clang__)
-  const std::string compiler = "clang " __clang_version__;
+constexpr const char* kCompiler = "clang " __clang_version__;
 #else
-  const std::string compiler = "gcc " __VERSION__;
+constexpr const char* kCompiler = "gcc " __VERSION__;
 #endif
-  return {{"onednn", OnednnVersion()}, {"numerics_id", NumericsId(engine)}, {"compiler", compiler}};
+
+// Compiler and library versions, by name.
+nlohmann::json Versions(const Peers& peers, EngineKind engine) {
+  nlohmann::json versions = {{"onednn", OnednnVersion()}, {"numerics_id", NumericsId(engine)}, {"compiler", kCompiler}};
+  for (const auto& peer : peers.started) versions[peer->name()] = peer->version();
+  return versions;
+}
+
+std::string TitleOf(const Peer& peer) { return peer.name() == "torch" ? "PyTorch" : "ONNX Runtime"; }
+
+// "≥ 1.20 met", for the peer that there are targets for.
+std::string WantedOver(const Peer& peer, const RowResult& result) {
+  if (peer.name() != "torch") return "";
+  const double ratio = result.over_peers.at(peer.name());
+  return Format(", ≥ %.2f %s", result.row.over_torch, ratio >= result.row.over_torch ? "met" : "missed");
 }
 
 }  // namespace
@@ -86,7 +98,37 @@ std::string TableLine(const RowResult& result) {
   return line + "\n";
 }
 
-std::string Json(const MachineResult& machine, EngineKind engine, const std::vector<RowResult>& rows) {
+std::string PeerTable(const Peers& peers, EngineKind engine, const std::vector<RowResult>& rows) {
+  std::string text = Format("%s, %s, %d CPUs; attnd %s (%s, oneDNN %s)", CpuName().c_str(), YardstickIsa().c_str(),
+                            AvailableCpus(), EngineName(engine), kCompiler, OnednnVersion().c_str());
+  std::string head = "| share of peak or bandwidth; speed | attnd |";
+  std::string rule = "|---|---|";
+  for (const auto& peer : peers.started) {
+    const std::string title = TitleOf(*peer);
+    text.append("; ").append(title).append(" ").append(peer->version()).append(" (").append(peer->isa()).append(")");
+    head.append(" ").append(title).append(" | attnd over it |");
+    rule += "---|---|";
+  }
+  text.append("\n\n").append(head).append("\n").append(rule).append("\n");
+  for (const RowResult& result : rows) {
+    if (result.peers.empty()) continue;
+    text.append("| ").append(result.row.name).append(Format(" | %.2f |", result.value));
+    for (const auto& peer : peers.started) {
+      const auto share = result.peers.find(peer->name());
+      if (share == result.peers.end()) {
+        text += " – | – |";
+        continue;
+      }
+      text += Format(" %.2f | %.2f×", share->second, result.over_peers.at(peer->name()));
+      text += WantedOver(*peer, result) + " |";
+    }
+    text += "\n";
+  }
+  return text;
+}
+
+std::string Json(const MachineResult& machine, const Peers& peers, EngineKind engine,
+                 const std::vector<RowResult>& rows) {
   nlohmann::json json;
   nlohmann::json& m = json["machine"];
   m["cpu"] = CpuName();
@@ -95,7 +137,7 @@ std::string Json(const MachineResult& machine, EngineKind engine, const std::vec
   for (const auto& [threads, peak] : machine.fma_peak) m["fma_peak_gflops"][std::to_string(threads)] = peak / 1e9;
   for (const auto& [threads, bytes] : machine.read_bandwidth) m["read_gbps"][std::to_string(threads)] = bytes / 1e9;
   m["clock_ghz"] = machine.cycles_per_second / 1e9;
-  m["versions"] = Versions(engine);
+  m["versions"] = Versions(peers, engine);
   json["rows"] = nlohmann::json::array();
   for (const RowResult& result : rows) {
     nlohmann::json row = {{"name", result.row.name},
@@ -108,6 +150,8 @@ std::string Json(const MachineResult& machine, EngineKind engine, const std::vec
                           {"runs", result.runs}};
     row[FieldOf(result.row.measure)] = result.value;
     row["peers"] = result.peers.empty() ? nlohmann::json::object() : nlohmann::json(result.peers);
+    row["over_peers"] = result.over_peers.empty() ? nlohmann::json::object() : nlohmann::json(result.over_peers);
+    row["over_torch_target"] = result.row.over_torch;
     json["rows"].push_back(row);
   }
   return json.dump(2) + "\n";

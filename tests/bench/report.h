@@ -14,8 +14,12 @@ std::string MachineLines(const MachineResult& machine, EngineKind engine);
 std::string TableHead();
 std::string TableLine(const RowResult& result);
 
+// Rows that a peer can compute, beside it: machine, versions and a table in Markdown.
+std::string PeerTable(const Peers& peers, EngineKind engine, const std::vector<RowResult>& rows);
+
 // The whole report as JSON text.
-std::string Json(const MachineResult& machine, EngineKind engine, const std::vector<RowResult>& rows);
+std::string Json(const MachineResult& machine, const Peers& peers, EngineKind engine,
+                 const std::vector<RowResult>& rows);
 
 }  // namespace attnd::bench
 
