@@ -50,7 +50,7 @@ struct Row {
   // Of all tensors but masks and biases.
   DataType dtype = DataType::kFloat32;
   int workers = 1;
-  Target target;
+  Target target = {};
   // Least speed over that of PyTorch where it is measured beside.
   double over_torch = 1.0;
 };
