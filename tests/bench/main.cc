@@ -28,6 +28,7 @@ struct Flags {
   std::string isa;
   std::string engine = "auto";
   bool peers = false;
+  bool budget = false;
   bool quick = false;
 };
 
@@ -73,21 +74,25 @@ int Run(const Flags& flags) {
     return kUsage;
   }
   options.engine = *engine;
-  const Peers peers = flags.peers ? StartPeers(flags.isa) : Peers();
-  if (!peers.missing.empty()) std::cout << peers.missing << "\n";
+  Report report;
+  report.engine = options.engine;
+  if (flags.peers) report.peers = StartPeers(flags.isa);
+  if (!report.peers.missing.empty()) std::cout << report.peers.missing << "\n";
   const Spinners spinners;
   const ReadYardstick read(2);
-  const MachineResult machine = MeasureMachine(read, options);
-  std::cout << MachineLines(machine, options.engine) << "\n" << TableHead() << std::flush;
-  std::vector<RowResult> results;
+  report.machine = MeasureMachine(read, options);
+  std::cout << MachineLines(report) << "\n" << TableHead() << std::flush;
   for (const Row& row : rows) {
-    results.push_back(MeasureRow(row, read, peers, options));
-    std::cout << TableLine(results.back()) << std::flush;
+    report.rows.push_back(MeasureRow(row, read, report.peers, options));
+    std::cout << TableLine(report.rows.back()) << std::flush;
+    if (!flags.budget || !HasBudget(row)) continue;
+    if (const auto budget = MeasureBudget(row, options)) report.budgets[row.name] = *budget;
   }
-  if (!peers.started.empty()) std::cout << "\n" << PeerTable(peers, options.engine, results);
+  if (!report.peers.started.empty()) std::cout << "\n" << PeerTable(report);
+  if (flags.budget) std::cout << "\n" << BudgetTable(report);
   if (!flags.json.empty()) {
     std::ofstream file(flags.json);
-    file << Json(machine, peers, options.engine, results);
+    file << Json(report);
     if (!file.flush()) {
       std::cerr << "attnd_bench: cannot write " << flags.json << "\n";
       return 1;
@@ -104,6 +109,7 @@ int Main(int argc, char** argv) {
   app.add_option("--isa", flags.isa, "limit the instruction set")->check(CLI::IsMember({"avx2", "avx512"}));
   app.add_option("--engine", flags.engine, "auto, or an engine by name");
   app.add_flag("--peers", flags.peers, "also measure PyTorch and ONNX Runtime, where python3 has them");
+  app.add_flag("--budget", flags.budget, "also print where the kernel's cycles go, stage by stage");
   app.add_flag("--quick", flags.quick, "fewer and shorter turns");
   try {
     app.parse(argc, argv);

@@ -54,9 +54,10 @@ constexpr const char* kCompiler = "gcc " __VERSION__;
 #endif
 
 // Compiler and library versions, by name.
-nlohmann::json Versions(const Peers& peers, EngineKind engine) {
-  nlohmann::json versions = {{"onednn", OnednnVersion()}, {"numerics_id", NumericsId(engine)}, {"compiler", kCompiler}};
-  for (const auto& peer : peers.started) versions[peer->name()] = peer->version();
+nlohmann::json Versions(const Report& report) {
+  nlohmann::json versions = {
+      {"onednn", OnednnVersion()}, {"numerics_id", NumericsId(report.engine)}, {"compiler", kCompiler}};
+  for (const auto& peer : report.peers.started) versions[peer->name()] = peer->version();
   return versions;
 }
 
@@ -71,9 +72,10 @@ std::string WantedOver(const Peer& peer, const RowResult& result) {
 
 }  // namespace
 
-std::string MachineLines(const MachineResult& machine, EngineKind engine) {
+std::string MachineLines(const Report& report) {
+  const MachineResult& machine = report.machine;
   std::string text = CpuName() + ", " + YardstickIsa() + ", " + std::to_string(AvailableCpus()) + " CPUs, kernel " +
-                     NumericsId(engine) + "\n";
+                     NumericsId(report.engine) + "\n";
   for (const auto& [threads, peak] : machine.fma_peak) {
     text += Format("%d thread%s: FMA peak %.1f GFLOP/s, reads %.1f GB/s\n", threads, threads == 1 ? " " : "s",
                    peak / 1e9, machine.read_bandwidth.at(threads) / 1e9);
@@ -98,22 +100,22 @@ std::string TableLine(const RowResult& result) {
   return line + "\n";
 }
 
-std::string PeerTable(const Peers& peers, EngineKind engine, const std::vector<RowResult>& rows) {
+std::string PeerTable(const Report& report) {
   std::string text = Format("%s, %s, %d CPUs; attnd %s (%s, oneDNN %s)", CpuName().c_str(), YardstickIsa().c_str(),
-                            AvailableCpus(), EngineName(engine), kCompiler, OnednnVersion().c_str());
+                            AvailableCpus(), EngineName(report.engine), kCompiler, OnednnVersion().c_str());
   std::string head = "| share of peak or bandwidth; speed | attnd |";
   std::string rule = "|---|---|";
-  for (const auto& peer : peers.started) {
+  for (const auto& peer : report.peers.started) {
     const std::string title = TitleOf(*peer);
     text.append("; ").append(title).append(" ").append(peer->version()).append(" (").append(peer->isa()).append(")");
     head.append(" ").append(title).append(" | attnd over it |");
     rule += "---|---|";
   }
   text.append("\n\n").append(head).append("\n").append(rule).append("\n");
-  for (const RowResult& result : rows) {
+  for (const RowResult& result : report.rows) {
     if (result.peers.empty()) continue;
     text.append("| ").append(result.row.name).append(Format(" | %.2f |", result.value));
-    for (const auto& peer : peers.started) {
+    for (const auto& peer : report.peers.started) {
       const auto share = result.peers.find(peer->name());
       if (share == result.peers.end()) {
         text += " – | – |";
@@ -127,8 +129,30 @@ std::string PeerTable(const Peers& peers, EngineKind engine, const std::vector<R
   return text;
 }
 
-std::string Json(const MachineResult& machine, const Peers& peers, EngineKind engine,
-                 const std::vector<RowResult>& rows) {
+std::string BudgetTable(const Report& report) {
+  constexpr const char* kStages[] = {"loading", "qk", "masking", "softmax", "pv", "rest"};
+  if (report.budgets.empty()) {
+    return std::string("no budget: the steps of ") + EngineName(report.engine) + " cannot be run alone\n";
+  }
+  std::string text =
+      "| cycles per visible pair | kernel | loading | QK^T | masking | softmax | PV | rest | products at the peak |\n"
+      "|---|---|---|---|---|---|---|---|---|\n";
+  for (const RowResult& result : report.rows) {
+    const auto found = report.budgets.find(result.row.name);
+    if (found == report.budgets.end()) continue;
+    const Budget& budget = found->second;
+    text.append("| ").append(result.row.name).append(Format(" | %.2f |", budget.total));
+    for (const char* stage : kStages) {
+      const auto cost = budget.stages.find(stage);
+      text += cost == budget.stages.end() ? " – |" : Format(" %.2f |", cost->second);
+    }
+    text += Format(" %.2f |\n", budget.limit);
+  }
+  return text;
+}
+
+std::string Json(const Report& report) {
+  const MachineResult& machine = report.machine;
   nlohmann::json json;
   nlohmann::json& m = json["machine"];
   m["cpu"] = CpuName();
@@ -137,9 +161,9 @@ std::string Json(const MachineResult& machine, const Peers& peers, EngineKind en
   for (const auto& [threads, peak] : machine.fma_peak) m["fma_peak_gflops"][std::to_string(threads)] = peak / 1e9;
   for (const auto& [threads, bytes] : machine.read_bandwidth) m["read_gbps"][std::to_string(threads)] = bytes / 1e9;
   m["clock_ghz"] = machine.cycles_per_second / 1e9;
-  m["versions"] = Versions(peers, engine);
+  m["versions"] = Versions(report);
   json["rows"] = nlohmann::json::array();
-  for (const RowResult& result : rows) {
+  for (const RowResult& result : report.rows) {
     nlohmann::json row = {{"name", result.row.name},
                           {"workers", result.row.workers},
                           {"engine", EngineName(result.engine)},
@@ -152,6 +176,11 @@ std::string Json(const MachineResult& machine, const Peers& peers, EngineKind en
     row["peers"] = result.peers.empty() ? nlohmann::json::object() : nlohmann::json(result.peers);
     row["over_peers"] = result.over_peers.empty() ? nlohmann::json::object() : nlohmann::json(result.over_peers);
     row["over_torch_target"] = result.row.over_torch;
+    if (const auto budget = report.budgets.find(result.row.name); budget != report.budgets.end()) {
+      row["budget"] = budget->second.stages;
+      row["budget"]["total"] = budget->second.total;
+      row["budget"]["limit"] = budget->second.limit;
+    }
     json["rows"].push_back(row);
   }
   return json.dump(2) + "\n";
