@@ -86,11 +86,15 @@ HWY_INLINE size_t RunsOf(size_t count) {
   return (count + S::kRows - 1) / S::kRows;
 }
 
+// Into the second cache: the first one is full of the strip.
+HWY_INLINE void BringNearer(const float* memory) { __builtin_prefetch(memory, 0, 2); }
+
 struct ScoreBlock {
   // Of kKeys keys.
   template <class S, size_t kKeys>
   static HWY_NOINLINE void Run(const float* HWY_RESTRICT query, size_t dim, const float* HWY_RESTRICT key,
-                               size_t stride, float scale, float* HWY_RESTRICT scores, float* HWY_RESTRICT max) {
+                               size_t stride, float scale, const float* soon, float* HWY_RESTRICT scores,
+                               float* HWY_RESTRICT max) {
     const typename S::D d;
     typename S::V acc[kKeys][S::kVectors];
 #pragma GCC unroll 16
@@ -99,6 +103,7 @@ struct ScoreBlock {
       for (size_t v = 0; v < S::kVectors; ++v) acc[k][v] = hn::Zero(d);
     }
     for (size_t i = 0; i < dim; ++i) {
+      BringNearer(soon + i * kKeys);
       typename S::V q[S::kVectors];
 #pragma GCC unroll 4
       for (size_t v = 0; v < S::kVectors; ++v) q[v] = hn::Load(d, query + i * S::kWidth + v * S::kVectorLanes);
@@ -129,13 +134,13 @@ struct ScoreBlock {
 struct Scores {
   template <class S>
   static HWY_INLINE void Run(const float* query, size_t dim, float scale, const FloatRows& key, size_t keys,
-                             float* scores, float* max) {
+                             const float* soon, float* scores, float* max) {
     const auto stride = static_cast<size_t>(key.stride);
     const size_t runs = RunsOf<S>(keys);
     for (size_t i = 0; i < runs; ++i) {
       const size_t begin = RunBegin(keys, i, runs);
       RunRows<ScoreBlock, S, S::kRows>(RunBegin(keys, i + 1, runs) - begin, query, dim, key.data + begin * stride,
-                                       stride, scale, scores + begin * S::kWidth, max);
+                                       stride, scale, soon + begin * dim, scores + begin * S::kWidth, max);
     }
   }
 };
@@ -144,7 +149,7 @@ struct ValueBlock {
   // Of kColumns columns of the values.
   template <class S, size_t kColumns>
   static HWY_NOINLINE void Run(const float* HWY_RESTRICT p, size_t keys, const float* HWY_RESTRICT value, size_t stride,
-                               const float* HWY_RESTRICT alpha, float* HWY_RESTRICT out) {
+                               const float* HWY_RESTRICT alpha, const float* soon, float* HWY_RESTRICT out) {
     const typename S::D d;
     typename S::V acc[kColumns][S::kVectors];
 #pragma GCC unroll 4
@@ -156,6 +161,7 @@ struct ValueBlock {
       }
     }
     for (size_t k = 0; k < keys; ++k) {
+      BringNearer(soon + k * kColumns);
       typename S::V weight[S::kVectors];
 #pragma GCC unroll 4
       for (size_t v = 0; v < S::kVectors; ++v) weight[v] = hn::Load(d, p + k * S::kWidth + v * S::kVectorLanes);
@@ -177,12 +183,13 @@ struct ValueBlock {
 struct AddValues {
   template <class S>
   static HWY_INLINE void Run(const float* p, size_t keys, const FloatRows& value, size_t dim, const float* alpha,
-                             float* acc) {
+                             const float* soon, float* acc) {
     const size_t runs = RunsOf<S>(dim);
     for (size_t i = 0; i < runs; ++i) {
       const size_t begin = RunBegin(dim, i, runs);
       RunRows<ValueBlock, S, S::kRows>(RunBegin(dim, i + 1, runs) - begin, p, keys, value.data + begin,
-                                       static_cast<size_t>(value.stride), alpha, acc + begin * S::kWidth);
+                                       static_cast<size_t>(value.stride), alpha, soon + begin * keys,
+                                       acc + begin * S::kWidth);
     }
   }
 };
@@ -311,8 +318,9 @@ struct Softmax {
 };
 
 void ScoresOf(const float* query, int64_t width, int64_t dim, float scale, const FloatRows& key, int64_t keys,
-              float* scores, float* max) {
-  ForShape<Scores>(width, query, static_cast<size_t>(dim), scale, key, static_cast<size_t>(keys), scores, max);
+              float* scores, float* max, const float* soon) {
+  ForShape<Scores>(width, query, static_cast<size_t>(dim), scale, key, static_cast<size_t>(keys),
+                   soon == nullptr ? key.data : soon, scores, max);
 }
 void HideOutsideOf(const int32_t* begin, const int32_t* end, int64_t width, int64_t first, int64_t keys, float* scores,
                    float* max) {
@@ -328,8 +336,9 @@ void SoftmaxOf(int64_t width, int64_t keys, const float* block_max, float* score
   ForShape<Softmax>(width, static_cast<size_t>(keys), block_max, scores, state);
 }
 void AddValuesOf(const float* p, int64_t width, int64_t keys, const FloatRows& value, int64_t dim, const float* alpha,
-                 float* acc) {
-  ForShape<AddValues>(width, p, static_cast<size_t>(keys), value, static_cast<size_t>(dim), alpha, acc);
+                 float* acc, const float* soon) {
+  ForShape<AddValues>(width, p, static_cast<size_t>(keys), value, static_cast<size_t>(dim), alpha,
+                      soon == nullptr ? value.data : soon, acc);
 }
 
 }  // namespace attnd::simd::HWY_NAMESPACE
@@ -350,8 +359,8 @@ HWY_EXPORT(AddValuesOf);
 int64_t FullStripWidth() { return HWY_DYNAMIC_DISPATCH(FullWidth)(); }
 int64_t StripWidth(int64_t rows) { return HWY_DYNAMIC_DISPATCH(WidthOf)(rows); }
 void StripScores(const float* query, int64_t width, int64_t dim, float scale, const FloatRows& key, int64_t keys,
-                 float* scores, float* max) {
-  HWY_DYNAMIC_DISPATCH(ScoresOf)(query, width, dim, scale, key, keys, scores, max);
+                 float* scores, float* max, const float* soon) {
+  HWY_DYNAMIC_DISPATCH(ScoresOf)(query, width, dim, scale, key, keys, scores, max, soon);
 }
 void StripHideOutside(const int32_t* begin, const int32_t* end, int64_t width, int64_t first, int64_t keys,
                       float* scores, float* max) {
@@ -367,8 +376,8 @@ void StripSoftmax(int64_t width, int64_t keys, const float* block_max, float* sc
   HWY_DYNAMIC_DISPATCH(SoftmaxOf)(width, keys, block_max, scores, state);
 }
 void StripAddValues(const float* p, int64_t width, int64_t keys, const FloatRows& value, int64_t dim,
-                    const float* alpha, float* acc) {
-  HWY_DYNAMIC_DISPATCH(AddValuesOf)(p, width, keys, value, dim, alpha, acc);
+                    const float* alpha, float* acc, const float* soon) {
+  HWY_DYNAMIC_DISPATCH(AddValuesOf)(p, width, keys, value, dim, alpha, acc, soon);
 }
 
 }  // namespace attnd::simd

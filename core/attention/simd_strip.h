@@ -24,8 +24,9 @@ int64_t StripWidth(int64_t rows);
 
 // scores[k, r] = scale times the sum over i < dim of key k's element i times query[i, r], i
 // ascending, for k < keys. Raises max[r] to the largest of them; NaN does not count.
+// keys * dim floats from `soon` on are brought nearer to the processor on the way.
 void StripScores(const float* query, int64_t width, int64_t dim, float scale, const FloatRows& key, int64_t keys,
-                 float* scores, float* max);
+                 float* scores, float* max, const float* soon = nullptr);
 
 // scores[k, r] = -inf where not begin[r] <= first + k < end[r], for k < keys. Raises max[r] to the
 // largest of the others.
@@ -51,9 +52,9 @@ struct StripState {
 void StripSoftmax(int64_t width, int64_t keys, const float* block_max, float* scores, const StripState& state);
 
 // acc[c, r] = alpha[r] acc[c, r] + sum over k < keys of value k's element c times p[k, r], k
-// ascending; without alpha, acc is taken as 0 and need not be set.
+// ascending; without alpha, acc is taken as 0 and need not be set. `soon` as above.
 void StripAddValues(const float* p, int64_t width, int64_t keys, const FloatRows& value, int64_t dim,
-                    const float* alpha, float* acc);
+                    const float* alpha, float* acc, const float* soon = nullptr);
 
 }  // namespace attnd::simd
 

@@ -168,16 +168,21 @@ void StripToRows(const float* strip, int64_t width, int64_t n, float* rows, int6
   HWY_DYNAMIC_DISPATCH(ToRows)(strip, width, n, rows, stride);
 }
 
-void TransposeBits(const uint8_t* bits, int64_t stride, int64_t rows, int64_t n, uint8_t* transposed) {
+void TransposeBits(const uint8_t* bits, int64_t stride, int64_t rows, int64_t width, int64_t n, uint8_t* transposed) {
   constexpr int64_t kBytes = kMaxStripWidth / 8;
-  for (int64_t k = 0; k < n; k += 8) {
-    for (int64_t r = 0; r < kMaxStripWidth; r += 8) {
+  for (int64_t r = 0; r < width; r += 8) {
+    const uint8_t* first = bits + r * stride;
+    const int64_t present = rows - r;
+    for (int64_t k = 0; k < n; k += 8) {
       uint64_t block = 0;
-      for (int64_t i = 0; i < 8 && r + i < rows; ++i) {
-        block |= uint64_t{bits[(r + i) * stride + k / 8]} << (8 * i);
+      if (present >= 8) {
+        for (int64_t i = 0; i < 8; ++i) block |= uint64_t{first[i * stride + k / 8]} << (8 * i);
+      } else {
+        for (int64_t i = 0; i < present; ++i) block |= uint64_t{first[i * stride + k / 8]} << (8 * i);
       }
-      block = block == 0 || block == ~uint64_t{0} ? block : Transpose8x8(block);
-      for (int64_t i = 0; i < 8; ++i) transposed[(k + i) * kBytes + r / 8] = static_cast<uint8_t>(block >> (8 * i));
+      block = Transpose8x8(block);
+      uint8_t* to = transposed + k * kBytes + r / 8;
+      for (int64_t i = 0; i < 8; ++i) to[i * kBytes] = static_cast<uint8_t>(block >> (8 * i));
     }
   }
 }

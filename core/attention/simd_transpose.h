@@ -20,8 +20,9 @@ void AddRowsToStrip(const float* rows, int64_t stride, int64_t width, int64_t n,
 void StripToRows(const float* strip, int64_t width, int64_t n, float* rows, int64_t stride);
 
 // Bits [rows, n], `stride` bytes from row to row, become [n, kMaxStripWidth]; columns from `rows`
-// on are 0. Bits are least significant first; n is rounded up to a multiple of 8.
-void TransposeBits(const uint8_t* bits, int64_t stride, int64_t rows, int64_t n, uint8_t* transposed);
+// to `width` are 0, and those beyond are left alone in whole bytes. Bits are least
+// significant first; n is rounded up to a multiple of 8.
+void TransposeBits(const uint8_t* bits, int64_t stride, int64_t rows, int64_t width, int64_t n, uint8_t* transposed);
 
 }  // namespace attnd::simd
 

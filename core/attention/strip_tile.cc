@@ -146,6 +146,8 @@ absl::Status StripTile::AddBlock(KeyRange block) {
   if (!value.ok()) return value.status();
   block_key_ = *key;
   block_value_ = *value;
+  // Masks make all strips ask.
+  block_finite_ = visibility_.hides_inside() && AllFinite(block);
   for (Strip& strip : strips_) {
     if (absl::Status status = AddToStrip(strip, block); !status.ok()) return status;
   }
@@ -166,7 +168,7 @@ absl::Status StripTile::AddToStrip(Strip& strip, KeyRange block) {
     const int64_t stride = block_visibility_.bits_stride;
     bits_.resize(static_cast<size_t>(RoundUp(keys.size(), 8) * simd::kMaxStripWidth / 8));
     simd::TransposeBits(block_visibility_.bits + strip.row * stride + (keys.begin - block.begin) / 8, stride,
-                        strip.rows, keys.size(), bits_.data());
+                        strip.rows, strip.width, keys.size(), bits_.data());
   }
 
   std::fill(block_max_, block_max_ + strip.width, kNegInf);
@@ -190,7 +192,19 @@ absl::Status StripTile::AddToStrip(Strip& strip, KeyRange block) {
 void StripTile::Score(const Strip& strip, KeyRange keys, float* max) {
   const FloatRows key{block_key_.row(keys.begin - block_.begin), block_key_.stride};
   simd::StripScores(strip.query, strip.width, plan_->dims.head_dim, plan_->scale, key, keys.size(),
-                    ScoresAt(strip, keys.begin), max);
+                    ScoresAt(strip, keys.begin), max, SoonAtScores(strip, keys));
+}
+
+const float* StripTile::SoonAtScores(const Strip& strip, KeyRange keys) const {
+  const bool whole_lines = value_.dtype == DataType::kFloat32 && value_.stride == value_.dim;
+  if (!whole_lines || strip.row != strips_.front().row) return nullptr;
+  return block_value_.row(keys.begin - block_.begin);
+}
+
+const float* StripTile::SoonAtValues(const Strip& strip, KeyRange keys) const {
+  const bool whole_lines = key_.dtype == DataType::kFloat32 && key_.stride == key_.dim;
+  if (!whole_lines || strip.row != strips_.back().row || keys.end + keys.size() > key_.count) return nullptr;
+  return block_key_.row(keys.end - block_.begin);
 }
 
 void StripTile::ApplyStages(const Strip& strip, KeyRange keys) {
@@ -232,12 +246,12 @@ bool StripTile::AllFinite(KeyRange keys) const {
 
 absl::Status StripTile::AddValues(Strip& strip, KeyRange keys, const Part (&parts)[3]) {
   for (const Part& part : parts) {
-    if (part.seen_by_all || part.keys.empty() || AllFinite(part.keys)) continue;
+    if (part.seen_by_all || part.keys.empty() || block_finite_ || AllFinite(part.keys)) continue;
     return AddPoisonedValues(strip, keys);
   }
   const FloatRows value{block_value_.row(keys.begin - block_.begin), block_value_.stride};
   simd::StripAddValues(scores_.data(), strip.width, keys.size(), value, plan_->dims.value_dim,
-                       strip.empty ? nullptr : alpha_, strip.acc);
+                       strip.empty ? nullptr : alpha_, strip.acc, SoonAtValues(strip, keys));
   strip.empty = false;
   return absl::OkStatus();
 }

@@ -61,6 +61,10 @@ class StripTile {
   absl::Status AddBlock(KeyRange block);
   absl::Status AddToStrip(Strip& strip, KeyRange block);
   void Score(const Strip& strip, KeyRange keys, float* max);
+  // What a strip should bring nearer: the values of the block while it is the first to read
+  // the keys, the next keys while it is the last to read the values.
+  [[nodiscard]] const float* SoonAtScores(const Strip& strip, KeyRange keys) const;
+  [[nodiscard]] const float* SoonAtValues(const Strip& strip, KeyRange keys) const;
   void ApplyStages(const Strip& strip, KeyRange keys);
   void Hide(const Strip& strip, KeyRange keys);
   absl::Status AddValues(Strip& strip, KeyRange keys, const Part (&parts)[3]);
@@ -91,6 +95,8 @@ class StripTile {
   KeyRange block_;
   FloatRows block_key_;
   FloatRows block_value_;
+  // Whether all of its values are known to be finite.
+  bool block_finite_ = false;
   BlockVisibility block_visibility_;
   int64_t first_key_ = 0;
 

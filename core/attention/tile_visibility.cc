@@ -25,14 +25,24 @@ void SetRange(KeyRange range, uint8_t* bits) {
   for (; k < range.end; ++k) bits[k / 8] = static_cast<uint8_t>(bits[k / 8] | 1U << (k % 8));
 }
 
-int64_t CountBits(const uint8_t* bits, int64_t bytes) {
+// Leaves in `both` the bits that `bits` has, too; returns how many `bits` has. In whole words.
+int64_t IntersectAndCount(const uint8_t* bits, int64_t bytes, uint8_t* both) {
   int64_t count = 0;
   for (int64_t i = 0; i < bytes; i += 8) {
     uint64_t word = 0;
+    uint64_t old = 0;
     std::memcpy(&word, bits + i, sizeof(word));
+    std::memcpy(&old, both + i, sizeof(old));
+    old &= word;
+    std::memcpy(both + i, &old, sizeof(old));
     count += std::popcount(word);
   }
   return count;
+}
+
+// Whole bytes that `keys` elements of a row of a mask or bias take.
+int64_t RowBytes(const BroadcastPlan& plan, int64_t keys) {
+  return plan.dtype == DataType::kBit ? keys / 8 : keys * ElementBytes(plan.dtype);
 }
 
 // Takes what a broadcast mask or bias hides out of a row's bits for keys [begin, end).
@@ -40,8 +50,7 @@ template <typename Keep>
 void HideByElements(const BroadcastPlan& plan, const std::byte* row, int64_t begin, int64_t end, uint8_t* bits,
                     Keep keep) {
   if (plan.per_key) {
-    const int64_t offset = plan.dtype == DataType::kBit ? begin / 8 : begin * ElementBytes(plan.dtype);
-    keep(row + offset, end - begin, bits);
+    keep(row + RowBytes(plan, begin), end - begin, bits);
     return;
   }
   // One element for all keys.
@@ -58,6 +67,7 @@ void TileVisibility::Begin(const AttentionPlan& plan, const AttentionData& data,
   tile_ = tile;
   rows_ = tile.row_end - tile.row_begin;
   inside_ = HidesInside();
+  LocateRows();
   const Visibility& rules = plan.visibility;
   if (rules.same_for_all_queries()) {
     any_ = all_ = rules.Keys(tile.batch, 0);
@@ -74,6 +84,32 @@ void TileVisibility::Begin(const AttentionPlan& plan, const AttentionData& data,
     if (keys.empty()) continue;
     any_ = any_.empty() ? keys : KeyRange{std::min(any_.begin, keys.begin), std::max(any_.end, keys.end)};
   }
+}
+
+void TileVisibility::LocateRows() {
+  elements_.clear();
+  const auto locate = [this](const BroadcastPlan& plan, const std::byte* base) {
+    for (int64_t r = 0; r < rows_; ++r) {
+      const RowPlace place = PlaceOf(plan_->dims, tile_, r);
+      elements_.push_back(base + tile_.batch * plan.batch + place.head * plan.head + place.query * plan.query);
+    }
+  };
+  for (size_t i = 0; i < plan_->masks.size(); ++i) locate(plan_->masks[i], data_->masks[i]);
+  for (size_t i = 0; i < plan_->biases.size(); ++i) locate(plan_->biases[i], data_->biases[i]);
+}
+
+// Elements of a block lie far apart from row to row, where no prefetcher of the machine's
+// own finds them.
+const std::byte* TileVisibility::ElementsOf(const BroadcastPlan& plan, int64_t i, int64_t r, int64_t begin,
+                                            int64_t end) const {
+  constexpr int64_t kRowsAhead = 8;
+  constexpr int64_t kLine = 64;
+  const std::byte* const* rows = elements_.data() + i * rows_;
+  if (plan.per_key && r + kRowsAhead < rows_) {
+    const std::byte* ahead = rows[r + kRowsAhead] + RowBytes(plan, begin);
+    for (int64_t at = 0; at < RowBytes(plan, end - begin); at += kLine) __builtin_prefetch(ahead + at);
+  }
+  return rows[r];
 }
 
 bool TileVisibility::HidesInside() const {
@@ -116,10 +152,7 @@ BlockVisibility TileVisibility::BlockByBits(int64_t begin, int64_t end) {
       SetRange({seen.begin - begin, seen.end - begin}, bits);
       HideInRow(r, begin, end, bits);
     }
-    for (int64_t i = 0; i < bytes; ++i) {
-      seen_by_all_[static_cast<size_t>(i)] = static_cast<uint8_t>(seen_by_all_[static_cast<size_t>(i)] & bits[i]);
-    }
-    block.pairs += CountBits(bits, bytes);
+    block.pairs += IntersectAndCount(bits, bytes, seen_by_all_.data());
   }
   block.bits = bits_.data();
   block.bits_stride = bytes;
@@ -130,9 +163,6 @@ BlockVisibility TileVisibility::BlockByBits(int64_t begin, int64_t end) {
 }
 
 void TileVisibility::HideInRow(int64_t r, int64_t begin, int64_t end, uint8_t* bits) const {
-  const auto row_of = [this, place = PlaceOf(plan_->dims, tile_, r)](const BroadcastPlan& b, const std::byte* base) {
-    return base + tile_.batch * b.batch + place.head * b.head + place.query * b.query;
-  };
   const int64_t keys = end - begin;
   if (const auto& documents = plan_->visibility.documents; documents != nullptr && documents->scattered(tile_.batch)) {
     simd::KeepEqual(documents->KeyIds(tile_.batch, begin), keys,
@@ -140,7 +170,7 @@ void TileVisibility::HideInRow(int64_t r, int64_t begin, int64_t end, uint8_t* b
   }
   for (size_t i = 0; i < plan_->masks.size(); ++i) {
     const BroadcastPlan& mask = plan_->masks[i];
-    HideByElements(mask, row_of(mask, data_->masks[i]), begin, end, bits,
+    HideByElements(mask, ElementsOf(mask, static_cast<int64_t>(i), r, begin, end), begin, end, bits,
                    [&mask](const std::byte* elements, int64_t n, uint8_t* row_bits) {
                      if (mask.dtype == DataType::kBit) {
                        simd::KeepByBit(elements, n, mask.keep, row_bits);
@@ -151,8 +181,8 @@ void TileVisibility::HideInRow(int64_t r, int64_t begin, int64_t end, uint8_t* b
   }
   for (size_t i = 0; i < plan_->biases.size(); ++i) {
     const BroadcastPlan& bias = plan_->biases[i];
-    HideByElements(bias, row_of(bias, data_->biases[i]), begin, end, bits,
-                   [&bias](const std::byte* elements, int64_t n, uint8_t* row_bits) {
+    HideByElements(bias, ElementsOf(bias, static_cast<int64_t>(plan_->masks.size() + i), r, begin, end), begin, end,
+                   bits, [&bias](const std::byte* elements, int64_t n, uint8_t* row_bits) {
                      simd::KeepAboveMinusInfinity(elements, bias.dtype, n, row_bits);
                    });
   }

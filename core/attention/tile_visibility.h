@@ -53,6 +53,10 @@ class TileVisibility {
 
  private:
   [[nodiscard]] bool HidesInside() const;
+  void LocateRows();
+  // Row `r` of the i-th of masks and biases, whose keys [begin, end) are about to be read.
+  [[nodiscard]] const std::byte* ElementsOf(const BroadcastPlan& plan, int64_t i, int64_t r, int64_t begin,
+                                            int64_t end) const;
   BlockVisibility BlockByRanges(int64_t begin, int64_t end);
   BlockVisibility BlockByBits(int64_t begin, int64_t end);
   void HideInRow(int64_t r, int64_t begin, int64_t end, uint8_t* bits) const;
@@ -66,6 +70,8 @@ class TileVisibility {
   KeyRange any_;
   KeyRange all_;
   bool inside_ = false;
+  // Where each row of each mask and then of each bias begins.
+  std::vector<const std::byte*> elements_;
   // Per row, relative to the block at hand.
   std::vector<KeyRange> ranges_;
   std::vector<uint8_t> bits_;
