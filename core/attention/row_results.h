@@ -9,6 +9,19 @@
 
 namespace attnd {
 
+// What is left to do for the output of a row.
+struct RowEnd {
+  // Whether there was nothing to weigh: the output is 0.
+  bool empty;
+  // Factor on the accumulated values before they are divided by the sum.
+  float keep;
+};
+
+// Lets the sink of the row's head take part in its `max` and `sum`, which are the final ones
+// afterwards, and writes lse, row_max and row_sum where `data` has them.
+RowEnd EndRow(const AttentionPlan& plan, const AttentionData& data, int64_t batch, const RowPlace& place, float* max,
+              float* sum);
+
 // Lets the sinks take part in `state`, whose max and sum are the final ones afterwards, and
 // writes the tile's rows of output, lse, row_max and row_sum where `data` has them.
 // Returns counts without pairs. acc is used as scratch.

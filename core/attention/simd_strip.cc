@@ -317,6 +317,43 @@ struct Softmax {
   }
 };
 
+// Whether MulAdd rounds once. On x86 it does from AVX2 on; better targets are smaller numbers.
+constexpr bool kFusedMultiplyAdd = HWY_ARCH_X86 ? HWY_TARGET <= HWY_AVX2 : HWY_ARCH_ARM_A64 != 0;
+
+struct Divide {
+  template <class S>
+  static HWY_INLINE void Run(const float* keep, const float* sum, size_t dim, float* acc, uint64_t* not_finite) {
+    const typename S::D d;
+    const hn::RebindToSigned<typename S::D> di;
+    const auto exponent = hn::Set(di, 0x7F800000);
+    for (size_t v = 0; v < S::kWidth; v += S::kVectorLanes) {
+      const auto factor = hn::Load(d, keep + v);
+      const auto divisor = hn::Load(d, sum + v);
+      const auto reciprocal = hn::Div(hn::Set(d, 1.0F), divisor);
+      const auto none = hn::Eq(factor, hn::Zero(d));
+      auto bad = hn::FirstN(di, 0);
+      for (float* at = acc + v; at < acc + dim * S::kWidth; at += S::kWidth) {
+        const auto x = hn::Mul(hn::Load(d, at), factor);
+        auto quotient = hn::Mul(x, reciprocal);
+        if constexpr (kFusedMultiplyAdd) {
+          // One correction leaves the error of a division (Markstein, IBM J. Res. Dev. 34(1), 1990);
+          // of an infinite quotient it is NaN.
+          const auto corrected = hn::MulAdd(hn::NegMulAdd(quotient, divisor, x), reciprocal, quotient);
+          quotient = hn::IfThenElse(hn::Eq(corrected, corrected), corrected, quotient);
+        } else {
+          quotient = hn::Div(x, divisor);
+        }
+        quotient = hn::IfThenZeroElse(none, quotient);
+        bad = hn::Or(bad, hn::Eq(hn::And(hn::BitCast(di, quotient), exponent), exponent));
+        hn::Store(quotient, d, at);
+      }
+      uint8_t bits[8] = {};
+      hn::StoreMaskBits(di, bad, bits);
+      for (size_t i = 0; i < 8; ++i) *not_finite |= uint64_t{bits[i]} << (8 * i + v);
+    }
+  }
+};
+
 void ScoresOf(const float* query, int64_t width, int64_t dim, float scale, const FloatRows& key, int64_t keys,
               float* scores, float* max, const float* soon) {
   ForShape<Scores>(width, query, static_cast<size_t>(dim), scale, key, static_cast<size_t>(keys),
@@ -341,6 +378,12 @@ void AddValuesOf(const float* p, int64_t width, int64_t keys, const FloatRows& v
                       soon == nullptr ? value.data : soon, acc);
 }
 
+uint64_t DivideStrip(const float* keep, const float* sum, int64_t width, int64_t dim, float* acc) {
+  uint64_t not_finite = 0;
+  ForShape<Divide>(width, keep, sum, static_cast<size_t>(dim), acc, &not_finite);
+  return not_finite;
+}
+
 }  // namespace attnd::simd::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -355,6 +398,7 @@ HWY_EXPORT(HideByBitsOf);
 HWY_EXPORT(MaxOf);
 HWY_EXPORT(SoftmaxOf);
 HWY_EXPORT(AddValuesOf);
+HWY_EXPORT(DivideStrip);
 
 int64_t FullStripWidth() { return HWY_DYNAMIC_DISPATCH(FullWidth)(); }
 int64_t StripWidth(int64_t rows) { return HWY_DYNAMIC_DISPATCH(WidthOf)(rows); }
@@ -378,6 +422,10 @@ void StripSoftmax(int64_t width, int64_t keys, const float* block_max, float* sc
 void StripAddValues(const float* p, int64_t width, int64_t keys, const FloatRows& value, int64_t dim,
                     const float* alpha, float* acc, const float* soon) {
   HWY_DYNAMIC_DISPATCH(AddValuesOf)(p, width, keys, value, dim, alpha, acc, soon);
+}
+
+uint64_t StripDivide(const float* keep, const float* sum, int64_t width, int64_t dim, float* acc) {
+  return HWY_DYNAMIC_DISPATCH(DivideStrip)(keep, sum, width, dim, acc);
 }
 
 }  // namespace attnd::simd

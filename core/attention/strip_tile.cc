@@ -1,6 +1,8 @@
 #include "core/attention/strip_tile.h"
 
 #include <algorithm>
+#include <bit>
+#include <cstring>
 #include <limits>
 
 #include "core/attention/row_results.h"
@@ -13,6 +15,8 @@ namespace attnd {
 namespace {
 
 constexpr float kNegInf = -std::numeric_limits<float>::infinity();
+
+constexpr int64_t kFloatsPerLine = 16;
 
 int64_t RoundUp(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
@@ -113,15 +117,20 @@ absl::Status StripTile::MakeStrips() {
   return absl::OkStatus();
 }
 
+// Whether the strip's rows are queries of one head that fill it.
+bool StripTile::EvenlyApart(const Strip& strip) const { return plan_->dims.group() == 1 && strip.rows == strip.width; }
+
 void StripTile::LoadQuery(const Strip& strip) {
   const int64_t dim = plan_->dims.head_dim;
   const int64_t stride = RoundUp(dim, simd::kRowMultiple);
   const DataType dtype = plan_->gathered_query_dtype();
-  const bool evenly_apart = plan_->dims.group() == 1 && strip.rows == strip.width;
-  if (dtype == DataType::kFloat32 && evenly_apart && dim % simd::kTransposeMultiple == 0) {
+  if (dtype == DataType::kFloat32 && EvenlyApart(strip) && dim % simd::kTransposeMultiple == 0) {
     const auto* query = reinterpret_cast<const float*>(data_->query);
     const int64_t at = plan_->QueryAt(tile_.batch, tile_.kv_head, tile_.row_begin + strip.row);
     simd::RowsToStrip(query + at, plan_->query.token, strip.width, dim, strip.query);
+    // What follows is likely to be the next strip, of this tile or of the next head's.
+    const float* next = query + at + strip.rows * plan_->query.token;
+    for (int64_t i = 0; i < strip.rows * dim; i += kFloatsPerLine) __builtin_prefetch(next + i);
     return;
   }
   for (int64_t r = 0; r < strip.rows; ++r) {
@@ -203,7 +212,8 @@ const float* StripTile::SoonAtScores(const Strip& strip, KeyRange keys) const {
 
 const float* StripTile::SoonAtValues(const Strip& strip, KeyRange keys) const {
   const bool whole_lines = key_.dtype == DataType::kFloat32 && key_.stride == key_.dim;
-  if (!whole_lines || strip.row != strips_.back().row || keys.end + keys.size() > key_.count) return nullptr;
+  if (!whole_lines || strip.row != strips_.back().row) return nullptr;
+  // Behind the last key there is often the next head.
   return block_key_.row(keys.end - block_.begin);
 }
 
@@ -293,20 +303,49 @@ absl::Status StripTile::AddPoisonedValues(Strip& strip, KeyRange keys) {
 }
 
 RowCounts StripTile::Finish(const Strip& strip) {
-  const int64_t dim = plan_->dims.value_dim;
-  const int64_t stride = RoundUp(dim, simd::kRowMultiple);
-  if (strip.empty) {
-    std::fill(rows_.data(), rows_.data() + strip.rows * stride, 0.0F);
-  } else {
-    simd::StripToRows(strip.acc, strip.width, dim, rows_.data(), stride);
-  }
   std::copy(strip.max, strip.max + strip.rows, row_max_.data() + strip.row);
   std::copy(strip.sum, strip.sum + strip.rows, row_sum_.data() + strip.row);
+  if (strip.empty) std::fill(strip.acc, strip.acc + plan_->dims.value_dim * strip.width, 0.0F);
+  return plan_->output_dtype == DataType::kFloat32 ? WriteFloats(strip) : WriteConverted(strip);
+}
+
+RowCounts StripTile::WriteConverted(const Strip& strip) {
+  const int64_t stride = RoundUp(plan_->dims.value_dim, simd::kRowMultiple);
+  simd::StripToRows(strip.acc, strip.width, plan_->dims.value_dim, rows_.data(), stride);
   Tile rows = tile_;
   rows.row_begin = tile_.row_begin + strip.row;
   rows.row_end = rows.row_begin + strip.rows;
   return WriteRows(*plan_, *data_, rows,
                    {row_max_.data() + strip.row, row_sum_.data() + strip.row, rows_.data(), stride});
+}
+
+RowCounts StripTile::WriteFloats(const Strip& strip) {
+  RowCounts counts;
+  const int64_t dim = plan_->dims.value_dim;
+  auto* output = reinterpret_cast<float*>(data_->output);
+  float* to[simd::kMaxStripWidth];
+  // Columns beyond the rows are whatever they are.
+  std::fill(keep_, keep_ + strip.width, 0.0F);
+  for (int64_t r = 0; r < strip.rows; ++r) {
+    const RowPlace place = PlaceOf(plan_->dims, tile_, strip.row + r);
+    const auto at = static_cast<size_t>(strip.row + r);
+    const RowEnd end = EndRow(*plan_, *data_, tile_.batch, place, &row_max_[at], &row_sum_[at]);
+    keep_[r] = end.empty ? 0 : end.keep;
+    strip.sum[r] = row_sum_[at];
+    counts.empty += end.empty ? 1 : 0;
+    to[r] = output + plan_->OutputAt(tile_.batch, place.head, place.query);
+  }
+  counts.non_finite = std::popcount(simd::StripDivide(keep_, strip.sum, strip.width, dim, strip.acc));
+  if (EvenlyApart(strip) && dim % simd::kTransposeMultiple == 0) {
+    simd::StripToRows(strip.acc, strip.width, dim, to[0], plan_->output.token);
+    return counts;
+  }
+  const int64_t stride = RoundUp(dim, simd::kRowMultiple);
+  simd::StripToRows(strip.acc, strip.width, dim, rows_.data(), stride);
+  for (int64_t r = 0; r < strip.rows; ++r) {
+    std::memcpy(to[r], rows_.data() + r * stride, static_cast<size_t>(dim) * sizeof(float));
+  }
+  return counts;
 }
 
 }  // namespace attnd

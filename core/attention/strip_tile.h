@@ -71,7 +71,10 @@ class StripTile {
   absl::Status AddPoisonedValues(Strip& strip, KeyRange keys);
   [[nodiscard]] bool AllFinite(KeyRange keys) const;
   [[nodiscard]] bool Sees(const Strip& strip, int64_t r, int64_t key) const;
+  [[nodiscard]] bool EvenlyApart(const Strip& strip) const;
   RowCounts Finish(const Strip& strip);
+  RowCounts WriteFloats(const Strip& strip);
+  RowCounts WriteConverted(const Strip& strip);
 
   // Of the strip and block at hand: scores, later weights, of `keys` from `first_key_` on.
   [[nodiscard]] float* ScoresAt(const Strip& strip, int64_t key) const {
@@ -110,6 +113,7 @@ class StripTile {
   alignas(64) float block_max_[simd::kMaxStripWidth] = {};
   alignas(64) float ignored_max_[simd::kMaxStripWidth] = {};
   alignas(64) float alpha_[simd::kMaxStripWidth] = {};
+  alignas(64) float keep_[simd::kMaxStripWidth] = {};
   alignas(64) int32_t begin_[simd::kMaxStripWidth] = {};
   alignas(64) int32_t end_[simd::kMaxStripWidth] = {};
 };
