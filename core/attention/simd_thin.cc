@@ -1,9 +1,11 @@
 #include "core/attention/simd_thin.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 
-// Blocks of registers are arrays of vectors, which types without a size cannot be.
+// Blocks of registers are arrays of vectors, which types without a size cannot
+// be.
 #include "hwy/detect_targets.h"
 #if HWY_ARCH_ARM_A64
 #define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)
@@ -40,8 +42,9 @@ struct Bfloat16 {
   static HWY_INLINE V Load(const T* source) { return FromBfloat16(source); }
 };
 
-// What is left of a token behind its whole vectors, as a vector with zeros: the last kLanes
-// elements without those that were there before, or all of a token that has fewer.
+// What is left of a token behind its whole vectors, as a vector with zeros: the
+// last kLanes elements without those that were there before, or all of a token
+// that has fewer.
 template <class E>
 class Tail {
  public:
@@ -101,36 +104,102 @@ HWY_INLINE void SumLanes(V v0, V v1, V v2, V v3, float* HWY_RESTRICT sums) {
 #endif
 }
 
-// Eight dot products at a time, enough chains of multiply-adds to hide their latency.
-constexpr size_t kDots = 8;
+// Four dot products at a time share the sums of lanes.
+constexpr size_t kDots = 4;
+
+// Memory is read fastest in the order of its addresses, which compilers do not
+// know: loads before this stay before it.
+HWY_INLINE void KeepOrder() { std::atomic_signal_fence(std::memory_order_seq_cst); }
+
+// sum + query * token, of the vectors at element `at`.
+template <class E>
+HWY_INLINE V MultiplyVector(const float* HWY_RESTRICT query, const typename E::T* token, size_t at, V sum) {
+  KeepOrder();
+  // Too late to save time, but it shows the hardware the order, whatever becomes of the loads.
+  __builtin_prefetch(token + at, /*write=*/0, /*locality=*/2);
+  return hn::MulAdd(hn::LoadU(D(), query + at), E::Load(token + at), sum);
+}
+
+// The products of the query and the token, summed per lane: vectors in turn to one of two
+// chains, which with some tokens at a time in flight hide the latency of multiply-adds.
+template <class E>
+HWY_INLINE V Multiply(const float* HWY_RESTRICT query, const typename E::T* token, size_t dim) {
+  V even = hn::Zero(D());
+  V odd = hn::Zero(D());
+  size_t at = 0;
+  for (; at + 4 * kLanes <= dim; at += 4 * kLanes) {
+    even = MultiplyVector<E>(query, token, at, even);
+    odd = MultiplyVector<E>(query, token, at + kLanes, odd);
+    even = MultiplyVector<E>(query, token, at + 2 * kLanes, even);
+    odd = MultiplyVector<E>(query, token, at + 3 * kLanes, odd);
+  }
+  if (at + 2 * kLanes <= dim) {
+    even = MultiplyVector<E>(query, token, at, even);
+    odd = MultiplyVector<E>(query, token, at + kLanes, odd);
+    at += 2 * kLanes;
+  }
+  if (at + kLanes <= dim) {
+    even = MultiplyVector<E>(query, token, at, even);
+    at += kLanes;
+  }
+  if (at < dim) {
+    const Tail<E> tail(dim);
+    odd = hn::MulAdd(tail.LoadPadded(query), tail.Load(token), odd);
+  }
+  return hn::Add(even, odd);
+}
+
+// The same with R rows, which take longer than the memory.
+template <class E, size_t R>
+HWY_INLINE void MultiplyRows(const float* HWY_RESTRICT query, size_t query_stride, const typename E::T* token,
+                             size_t dim, V* sums) {
+  const D d;
+  V even[R];
+  V odd[R];
+  for (size_t r = 0; r < R; ++r) even[r] = odd[r] = hn::Zero(d);
+  KeepOrder();
+  size_t at = 0;
+  for (; at + 2 * kLanes <= dim; at += 2 * kLanes) {
+    const V v0 = E::Load(token + at);
+    for (size_t r = 0; r < R; ++r) even[r] = hn::MulAdd(hn::LoadU(d, query + r * query_stride + at), v0, even[r]);
+    const V v1 = E::Load(token + at + kLanes);
+    for (size_t r = 0; r < R; ++r) {
+      odd[r] = hn::MulAdd(hn::LoadU(d, query + r * query_stride + at + kLanes), v1, odd[r]);
+    }
+  }
+  if (at + kLanes <= dim) {
+    const V v = E::Load(token + at);
+    for (size_t r = 0; r < R; ++r) even[r] = hn::MulAdd(hn::LoadU(d, query + r * query_stride + at), v, even[r]);
+    at += kLanes;
+  }
+  if (at < dim) {
+    const Tail<E> tail(dim);
+    const V v = tail.Load(token);
+    for (size_t r = 0; r < R; ++r) odd[r] = hn::MulAdd(tail.LoadPadded(query + r * query_stride), v, odd[r]);
+  }
+  for (size_t r = 0; r < R; ++r) sums[r] = hn::Add(even[r], odd[r]);
+}
 
 // sums[r * (kDots / R) + t] = query_r . token_t.
 template <class E, size_t R>
 HWY_INLINE void DotBlock(const float* HWY_RESTRICT query, size_t query_stride, const typename E::T* const* tokens,
                          size_t dim, float* HWY_RESTRICT sums) {
-  constexpr size_t kTokens = kDots / R;
-  V s[kDots];
-  for (size_t i = 0; i < kDots; ++i) s[i] = hn::Zero(D());
-  size_t at = 0;
-  for (; at + kLanes <= dim; at += kLanes) {
-    V q[R];
-    for (size_t r = 0; r < R; ++r) q[r] = hn::LoadU(D(), query + r * query_stride + at);
-    for (size_t t = 0; t < kTokens; ++t) {
-      const V token = E::Load(tokens[t] + at);
-      for (size_t r = 0; r < R; ++r) s[r * kTokens + t] = hn::MulAdd(q[r], token, s[r * kTokens + t]);
-    }
+  if constexpr (R == 1) {
+    const V s0 = Multiply<E>(query, tokens[0], dim);
+    const V s1 = Multiply<E>(query, tokens[1], dim);
+    const V s2 = Multiply<E>(query, tokens[2], dim);
+    const V s3 = Multiply<E>(query, tokens[3], dim);
+    SumLanes(s0, s1, s2, s3, sums);
+  } else if constexpr (R == 2) {
+    V s[kDots];
+    MultiplyRows<E, R>(query, query_stride, tokens[0], dim, s);
+    MultiplyRows<E, R>(query, query_stride, tokens[1], dim, s + 2);
+    SumLanes(s[0], s[2], s[1], s[3], sums);
+  } else {
+    V s[kDots];
+    MultiplyRows<E, R>(query, query_stride, tokens[0], dim, s);
+    SumLanes(s[0], s[1], s[2], s[3], sums);
   }
-  if (at < dim) {
-    const Tail<E> tail(dim);
-    for (size_t t = 0; t < kTokens; ++t) {
-      const V token = tail.Load(tokens[t]);
-      for (size_t r = 0; r < R; ++r) {
-        s[r * kTokens + t] = hn::MulAdd(tail.LoadPadded(query + r * query_stride), token, s[r * kTokens + t]);
-      }
-    }
-  }
-  SumLanes(s[0], s[1], s[2], s[3], sums);
-  SumLanes(s[4], s[5], s[6], s[7], sums + 4);
 }
 
 template <class E>
@@ -138,10 +207,11 @@ HWY_INLINE const typename E::T* TokenAt(const TokenRows& tokens, int64_t k) {
   return reinterpret_cast<const typename E::T*>(tokens.base) + k * tokens.stride;
 }
 
-// Tokens whose elements stay in the first-level cache while groups of rows take turns.
+// Tokens whose elements stay in the first-level cache while groups of rows take
+// turns.
 template <class E>
 HWY_INLINE int64_t TokensPerTurn(const TokenRows& tokens) {
-  constexpr int64_t kBytes = 16384;
+  constexpr int64_t kBytes = 8192;
   return std::max<int64_t>(kBytes / static_cast<int64_t>(sizeof(typename E::T)) / tokens.dim / 8 * 8, 8);
 }
 
@@ -156,9 +226,15 @@ HWY_INLINE void DotTurn(const float* query, size_t query_stride, const TokenRows
     for (int64_t t = 0; t < kTokens; ++t) block[t] = TokenAt<E>(tokens, std::min(k + t, end - 1));
     float sums[kDots];
     DotBlock<E, R>(query, query_stride, block, dim, sums);
+    const auto at = static_cast<size_t>(k - begin);
     const auto count = static_cast<size_t>(std::min(kTokens, end - k));
     for (size_t r = 0; r < R; ++r) {
-      std::copy_n(sums + r * kTokens, count, scores + r * score_stride + static_cast<size_t>(k - begin));
+      float* row = scores + r * score_stride + at;
+      if (count == kTokens) {
+        for (size_t t = 0; t < kTokens; ++t) row[t] = sums[r * kTokens + t];
+      } else {
+        for (size_t t = 0; t < count; ++t) row[t] = sums[r * kTokens + t];
+      }
     }
   }
 }
@@ -171,19 +247,19 @@ HWY_INLINE void DotRowsOf(const ConstRows& query, const TokenRows& tokens, int64
   const int64_t turn = TokensPerTurn<E>(tokens);
   for (int64_t k = begin; k < end; k += turn) {
     const int64_t turn_end = std::min(k + turn, end);
-    int64_t r = 0;
-    const auto rows_at = [&](auto run) {
-      run(query.data + r * query.stride, scores.data + r * scores.stride + (k - begin));
-    };
-    for (; r + 4 <= query.rows; r += 4) {
-      rows_at([&](const float* q, float* s) { DotTurn<E, 4>(q, query_stride, tokens, k, turn_end, s, score_stride); });
-    }
-    if (r + 2 <= query.rows) {
-      rows_at([&](const float* q, float* s) { DotTurn<E, 2>(q, query_stride, tokens, k, turn_end, s, score_stride); });
-      r += 2;
-    }
-    if (r < query.rows) {
-      rows_at([&](const float* q, float* s) { DotTurn<E, 1>(q, query_stride, tokens, k, turn_end, s, score_stride); });
+    for (int64_t r = 0; r < query.rows;) {
+      const float* rows = query.data + r * query.stride;
+      float* dots = scores.data + r * scores.stride + (k - begin);
+      if (r + 4 <= query.rows) {
+        DotTurn<E, 4>(rows, query_stride, tokens, k, turn_end, dots, score_stride);
+        r += 4;
+      } else if (r + 2 <= query.rows) {
+        DotTurn<E, 2>(rows, query_stride, tokens, k, turn_end, dots, score_stride);
+        r += 2;
+      } else {
+        DotTurn<E, 1>(rows, query_stride, tokens, k, turn_end, dots, score_stride);
+        r += 1;
+      }
     }
   }
 }
@@ -199,7 +275,8 @@ void DotRows(const ConstRows& query, const TokenRows& tokens, int64_t begin, int
   }
 }
 
-// acc[r, C vectors from `at`] over tokens in order: one chain of multiply-adds per element.
+// acc[r, C vectors from `at`] over tokens in order: one chain of multiply-adds
+// per element.
 template <class E, size_t R, size_t C>
 HWY_INLINE void AddColumns(const float* HWY_RESTRICT p, size_t p_stride, const TokenRows& tokens, int64_t begin,
                            int64_t end, size_t at, float* HWY_RESTRICT acc, size_t acc_stride) {
@@ -241,10 +318,14 @@ HWY_INLINE void AddTail(const float* HWY_RESTRICT p, size_t p_stride, const Toke
   }
 }
 
+// Vectors of columns beside R rows for which there are registers.
+template <size_t R>
+constexpr size_t kMostColumns = (kManyRegisters ? 16 : 8) / R;
+
 template <class E, size_t R>
 HWY_INLINE void AddTurn(const float* p, size_t p_stride, const TokenRows& tokens, int64_t begin, int64_t end,
                         float* acc, size_t acc_stride) {
-  constexpr size_t kMost = (kManyRegisters ? 16 : 8) / R;
+  constexpr size_t kMost = kMostColumns<R>;
   const auto dim = static_cast<size_t>(tokens.dim);
   size_t at = 0;
   const auto left = [&] { return (dim - at) / kLanes; };
@@ -267,20 +348,24 @@ HWY_INLINE void AddWeightedRowsOf(const ConstRows& p, const TokenRows& tokens, i
                                   const MutableRows& acc) {
   const auto p_stride = static_cast<size_t>(p.stride);
   const auto acc_stride = static_cast<size_t>(acc.stride);
-  const int64_t turn = TokensPerTurn<E>(tokens);
+  const auto vectors = static_cast<size_t>(tokens.dim) / kLanes;
+  const int64_t turn = vectors > kMostColumns<1> ? 2 : TokensPerTurn<E>(tokens);
   for (int64_t k = begin; k < end; k += turn) {
     const int64_t turn_end = std::min(k + turn, end);
-    int64_t r = 0;
-    const auto rows_at = [&](auto run) { run(p.data + r * p.stride + (k - begin), acc.data + r * acc.stride); };
-    for (; r + 4 <= p.rows; r += 4) {
-      rows_at([&](const float* w, float* a) { AddTurn<E, 4>(w, p_stride, tokens, k, turn_end, a, acc_stride); });
-    }
-    if (r + 2 <= p.rows) {
-      rows_at([&](const float* w, float* a) { AddTurn<E, 2>(w, p_stride, tokens, k, turn_end, a, acc_stride); });
-      r += 2;
-    }
-    if (r < p.rows) {
-      rows_at([&](const float* w, float* a) { AddTurn<E, 1>(w, p_stride, tokens, k, turn_end, a, acc_stride); });
+    for (int64_t r = 0; r < p.rows;) {
+      const float* weights = p.data + r * p.stride + (k - begin);
+      float* sums = acc.data + r * acc.stride;
+      // Whole tokens at a time, if they fit: memory is read once, in order.
+      if (r + 4 <= p.rows && vectors <= kMostColumns<4>) {
+        AddTurn<E, 4>(weights, p_stride, tokens, k, turn_end, sums, acc_stride);
+        r += 4;
+      } else if (r + 2 <= p.rows && vectors <= kMostColumns<2>) {
+        AddTurn<E, 2>(weights, p_stride, tokens, k, turn_end, sums, acc_stride);
+        r += 2;
+      } else {
+        AddTurn<E, 1>(weights, p_stride, tokens, k, turn_end, sums, acc_stride);
+        r += 1;
+      }
     }
   }
 }
