@@ -13,8 +13,6 @@ namespace attnd::bench {
 namespace {
 
 constexpr double kYardstickSeconds = 0.003;
-// A row whose runs take longer than this gets by with two turns.
-constexpr double kLongRunSeconds = 1;
 
 double WallSeconds() { return Seconds(Clock::Real().Now().time_since_epoch()); }
 
@@ -101,9 +99,11 @@ Contest OverShort(const Row& row, const MeasureOptions& options) {
   brief.dims.kv_len = kShortTokens;
   const Subject subject = SubjectOf(row, options);
   const Subject reference = SubjectOf(brief, options);
+  // A long row has few turns, so a short one that something disturbed must not count.
   const Turn limit = [subject, reference] {
-    const double seconds = reference.turn();
-    return seconds * subject.flops() / reference.flops();
+    std::vector<double> seconds(5);
+    for (double& s : seconds) s = reference.turn();
+    return Median(seconds) * subject.flops() / reference.flops();
   };
   return {subject, limit, nullptr};
 }
@@ -156,8 +156,7 @@ void TakeTurns(const Contest& contest, const Peers& peers, const MeasureOptions&
   std::vector<double> limits;
   std::vector<double> seconds;
   // Memory, code and clock are warm from here on, and FLOPs are known.
-  const bool brief = contest.subject.turn() < kLongRunSeconds;
-  const int least_rounds = brief ? options.least_rounds : std::min(options.least_rounds, 2);
+  (void)contest.subject.turn();
   std::vector<Rival> rivals = RivalsOn(result.row, peers);
   const double enough = options.row_seconds * static_cast<double>(1 + rivals.size());
   const double begin = WallSeconds();
@@ -167,7 +166,7 @@ void TakeTurns(const Contest& contest, const Peers& peers, const MeasureOptions&
     return (std::exchange(before, after) + after) / 2;
   };
   for (int i = 0; i < options.most_rounds; ++i) {
-    if (i >= least_rounds && WallSeconds() - begin > enough) break;
+    if (i >= options.least_rounds && WallSeconds() - begin > enough) break;
     seconds.push_back(contest.subject.turn());
     limits.push_back(mean_limit());
     values.push_back(limits.back() / seconds.back());

@@ -9,7 +9,8 @@ namespace attnd::bench {
 
 struct MemoryUse {
   // Most that was resident during the run beyond what was there before it, inputs and output
-  // among that; negative where the system does not tell.
+  // among that; negative where the system does not tell. The system's own count is off by some
+  // 100 KiB.
   double extra_mib = -1;
   // Inputs and output.
   double tensor_mib = 0;
