@@ -330,7 +330,7 @@ struct Divide {
       const auto factor = hn::Load(d, keep + v);
       const auto divisor = hn::Load(d, sum + v);
       const auto reciprocal = hn::Div(hn::Set(d, 1.0F), divisor);
-      const auto none = hn::Eq(factor, hn::Zero(d));
+      const auto none = hn::Eq(divisor, hn::Zero(d));
       auto bad = hn::FirstN(di, 0);
       for (float* at = acc + v; at < acc + dim * S::kWidth; at += S::kWidth) {
         const auto x = hn::Mul(hn::Load(d, at), factor);

@@ -56,7 +56,7 @@ void StripSoftmax(int64_t width, int64_t keys, const float* block_max, float* sc
 void StripAddValues(const float* p, int64_t width, int64_t keys, const FloatRows& value, int64_t dim,
                     const float* alpha, float* acc, const float* soon = nullptr);
 
-// acc[c, r] = keep[r] acc[c, r] / sum[r] for c < dim, 0 where keep[r] is 0. Returns a bit per row,
+// acc[c, r] = keep[r] acc[c, r] / sum[r] for c < dim, 0 where sum[r] is 0. Returns a bit per row,
 // row 0 the lowest, 1 where some result is not finite. REQUIRES: sum is NaN, 0 or in [2^-100, 2^100].
 uint64_t StripDivide(const float* keep, const float* sum, int64_t width, int64_t dim, float* acc);
 

@@ -31,13 +31,14 @@ int64_t KeyBlock(const Dims& dims) {
 }  // namespace
 
 int64_t StripRowsPerTile(const AttentionPlan& plan) {
-  constexpr double kFlopsPerTile = 1.6e8;
-  constexpr int64_t kMostRows = 256;
-  const Dims& dims = plan.dims;
-  const double flops_per_row = 2.0 * static_cast<double>(dims.head_dim + dims.value_dim) *
-                               static_cast<double>(std::max<int64_t>(1, dims.kv_len));
+  // About 2 ms of products, of which moving a float takes the time of 64.
+  constexpr double kFlopsPerTile = 2.3e8;
+  constexpr double kMostRows = 256;
+  constexpr double kFlopsPerFloatMoved = 64;
+  const auto dim = static_cast<double>(plan.dims.head_dim + plan.dims.value_dim);
+  const double flops_per_row = dim * (2 * static_cast<double>(plan.dims.kv_len) + kFlopsPerFloatMoved);
   const int64_t strip = simd::FullStripWidth();
-  const auto rows = static_cast<int64_t>(std::min(static_cast<double>(kMostRows), kFlopsPerTile / flops_per_row));
+  const auto rows = static_cast<int64_t>(std::min(kMostRows, kFlopsPerTile / flops_per_row));
   return std::max<int64_t>(1, rows / strip) * strip;
 }
 
@@ -170,15 +171,15 @@ absl::Status StripTile::AddToStrip(Strip& strip, KeyRange block) {
   keys.begin = keys.begin / 8 * 8;
   first_key_ = keys.begin;
   KeyRange all = strip.all.Intersect(keys);
-  const bool by_bits = visibility_.hides_inside() && block_visibility_.kind == BlockVisibility::Kind::kSome;
-  if (all.empty() || by_bits) all = {keys.end, keys.end};
-  const Part parts[3] = {{{keys.begin, all.begin}, false}, {all, true}, {{all.end, keys.end}, false}};
-  if (by_bits) {
-    const int64_t stride = block_visibility_.bits_stride;
-    bits_.resize(static_cast<size_t>(RoundUp(keys.size(), 8) * simd::kMaxStripWidth / 8));
-    simd::TransposeBits(block_visibility_.bits + strip.row * stride + (keys.begin - block.begin) / 8, stride,
-                        strip.rows, strip.width, keys.size(), bits_.data());
+  if (visibility_.hides_inside() && block_visibility_.kind == BlockVisibility::Kind::kSome) {
+    const KeyRange in_block{keys.begin - block.begin, keys.end - block.begin};
+    const auto kind = block_visibility_.KindByBits(strip.row, strip.rows, in_block);
+    if (kind == BlockVisibility::Kind::kNone) return absl::OkStatus();
+    all = kind == BlockVisibility::Kind::kAll ? keys : KeyRange();
+    if (all.empty()) LoadBits(strip, in_block);
   }
+  if (all.empty()) all = {keys.end, keys.end};
+  const Part parts[3] = {{{keys.begin, all.begin}, false}, {all, true}, {{all.end, keys.end}, false}};
 
   std::fill(block_max_, block_max_ + strip.width, kNegInf);
   if (staged_) {
@@ -196,6 +197,13 @@ absl::Status StripTile::AddToStrip(Strip& strip, KeyRange block) {
   }
   simd::StripSoftmax(strip.width, keys.size(), block_max_, scores_.data(), {strip.max, strip.sum, alpha_});
   return AddValues(strip, keys, parts);
+}
+
+void StripTile::LoadBits(const Strip& strip, KeyRange keys) {
+  const int64_t stride = block_visibility_.bits_stride;
+  bits_.resize(static_cast<size_t>(RoundUp(keys.size(), 8) * simd::kMaxStripWidth / 8));
+  simd::TransposeBits(block_visibility_.bits + strip.row * stride + keys.begin / 8, stride, strip.rows, strip.width,
+                      keys.size(), bits_.data());
 }
 
 void StripTile::Score(const Strip& strip, KeyRange keys, float* max) {
@@ -324,14 +332,14 @@ RowCounts StripTile::WriteFloats(const Strip& strip) {
   const int64_t dim = plan_->dims.value_dim;
   auto* output = reinterpret_cast<float*>(data_->output);
   float* to[simd::kMaxStripWidth];
-  // Columns beyond the rows are whatever they are.
-  std::fill(keep_, keep_ + strip.width, 0.0F);
+  // Columns beyond the rows must not count.
+  std::fill(strip.sum + strip.rows, strip.sum + strip.width, 0.0F);
   for (int64_t r = 0; r < strip.rows; ++r) {
     const RowPlace place = PlaceOf(plan_->dims, tile_, strip.row + r);
     const auto at = static_cast<size_t>(strip.row + r);
     const RowEnd end = EndRow(*plan_, *data_, tile_.batch, place, &row_max_[at], &row_sum_[at]);
-    keep_[r] = end.empty ? 0 : end.keep;
-    strip.sum[r] = row_sum_[at];
+    keep_[r] = end.keep;
+    strip.sum[r] = end.empty ? 0 : row_sum_[at];
     counts.empty += end.empty ? 1 : 0;
     to[r] = output + plan_->OutputAt(tile_.batch, place.head, place.query);
   }

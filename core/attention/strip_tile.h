@@ -60,6 +60,8 @@ class StripTile {
   void LoadQuery(const Strip& strip);
   absl::Status AddBlock(KeyRange block);
   absl::Status AddToStrip(Strip& strip, KeyRange block);
+  // Turns to what the strip sees of `keys` of the block.
+  void LoadBits(const Strip& strip, KeyRange keys);
   void Score(const Strip& strip, KeyRange keys, float* max);
   // What a strip should bring nearer: the values of the block while it is the first to read
   // the keys, the next keys while it is the last to read the values.

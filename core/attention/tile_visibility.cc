@@ -61,6 +61,22 @@ void HideByElements(const BroadcastPlan& plan, const std::byte* row, int64_t beg
 
 }  // namespace
 
+BlockVisibility::Kind BlockVisibility::KindByBits(int64_t row, int64_t rows, KeyRange keys) const {
+  bool some = false;
+  bool all = true;
+  for (int64_t r = row; r < row + rows; ++r) {
+    for (int64_t k = keys.begin; k < keys.end; k += 64) {
+      uint64_t word = 0;
+      std::memcpy(&word, bits + r * bits_stride + k / 8, sizeof(word));
+      const uint64_t asked = keys.end - k >= 64 ? ~uint64_t{0} : (uint64_t{1} << (keys.end - k)) - 1;
+      some = some || (word & asked) != 0;
+      all = all && (word & asked) == asked;
+    }
+    if (some && !all) return Kind::kSome;
+  }
+  return some ? Kind::kAll : Kind::kNone;
+}
+
 void TileVisibility::Begin(const AttentionPlan& plan, const AttentionData& data, const Tile& tile) {
   plan_ = &plan;
   data_ = &data;

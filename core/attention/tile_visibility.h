@@ -31,6 +31,10 @@ struct BlockVisibility {
     if (bits != nullptr) return (bits[r * bits_stride + k / 8] >> (k % 8) & 1) != 0;
     return ranges[r].begin <= k && k < ranges[r].end;
   }
+
+  // What rows [row, row + rows) see of `keys` of the block. REQUIRES: bits are set, keys.begin is
+  // a multiple of 8.
+  [[nodiscard]] Kind KindByBits(int64_t row, int64_t rows, KeyRange keys) const;
 };
 
 // Thread-compatible. What it returns is valid until the next call.
