@@ -212,17 +212,24 @@ void StripTile::Score(const Strip& strip, KeyRange keys, float* max) {
                     ScoresAt(strip, keys.begin), max, SoonAtScores(strip, keys));
 }
 
+// Behind the last key there is often the next head.
+const float* StripTile::Soon(const TokenRows& tokens, int64_t key) {
+  if (tokens.stride != tokens.dim) return nullptr;
+  return reinterpret_cast<const float*>(tokens.base + key * tokens.stride * ElementBytes(tokens.dtype));
+}
+
+// What is read in place is read by the first strip: keys, and then values. What is converted
+// is read as a whole before the first strip.
 const float* StripTile::SoonAtScores(const Strip& strip, KeyRange keys) const {
-  const bool whole_lines = value_.dtype == DataType::kFloat32 && value_.stride == value_.dim;
-  if (!whole_lines || strip.row != strips_.front().row) return nullptr;
-  return block_value_.row(keys.begin - block_.begin);
+  if (value_.dtype == DataType::kFloat32) {
+    return strip.row == strips_.front().row ? Soon(value_, keys.begin) : nullptr;
+  }
+  return strip.row == strips_.back().row ? Soon(key_, keys.end) : nullptr;
 }
 
 const float* StripTile::SoonAtValues(const Strip& strip, KeyRange keys) const {
-  const bool whole_lines = key_.dtype == DataType::kFloat32 && key_.stride == key_.dim;
-  if (!whole_lines || strip.row != strips_.back().row) return nullptr;
-  // Behind the last key there is often the next head.
-  return block_key_.row(keys.end - block_.begin);
+  if (strip.row != strips_.back().row) return nullptr;
+  return value_.dtype == DataType::kFloat32 ? Soon(key_, keys.end) : Soon(value_, keys.end);
 }
 
 void StripTile::ApplyStages(const Strip& strip, KeyRange keys) {

@@ -63,8 +63,9 @@ class StripTile {
   // Turns to what the strip sees of `keys` of the block.
   void LoadBits(const Strip& strip, KeyRange keys);
   void Score(const Strip& strip, KeyRange keys, float* max);
-  // What a strip should bring nearer: the values of the block while it is the first to read
-  // the keys, the next keys while it is the last to read the values.
+  // Where tokens are from `key` on, or nullptr if they do not lie one behind the other.
+  static const float* Soon(const TokenRows& tokens, int64_t key);
+  // What a strip should bring nearer while it reads keys, and values.
   [[nodiscard]] const float* SoonAtScores(const Strip& strip, KeyRange keys) const;
   [[nodiscard]] const float* SoonAtValues(const Strip& strip, KeyRange keys) const;
   void ApplyStages(const Strip& strip, KeyRange keys);

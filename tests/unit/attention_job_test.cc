@@ -346,7 +346,7 @@ TEST_F(AttentionJobTest, NonFiniteRowsAreCounted) {
 }
 
 TEST_F(AttentionJobTest, RowsThatOnlyCostMemoryAreStillManySteps) {
-  AttentionProblem problem(Spec({1, 1, 1, 2000, 0, 1, 4096}));
+  AttentionProblem problem(Spec({1, 1, 1, 20000, 0, 1, 512}));
   const auto job = NewAttentionJob(problem.Request(), problem.plan(), TestEngine(), &pool_,
                                    [](const absl::StatusOr<AttentionResult>&, const JobTimings&) {});
   const auto steps = job->Prepare();
