@@ -10,6 +10,7 @@
 #include "core/attention/cost.h"
 #include "core/attention/gather.h"
 #include "core/attention/plan_options.h"
+#include "core/attention/split.h"
 
 namespace attnd {
 namespace {
@@ -38,6 +39,8 @@ class AttentionJob final : public Job {
     int64_t kv_head = 0;
     int64_t row_begin = 0;
     int64_t row_end = 0;
+    // Of the entry's keys, if these are cut.
+    int64_t part = 0;
   };
 
   absl::Status AllocateResult();
@@ -50,6 +53,8 @@ class AttentionJob final : public Job {
   [[nodiscard]] Unit UnitAt(int64_t index) const;
   absl::Status RunUnit(TileEngine& engine, const Unit& unit);
   absl::Status RunTiles(TileEngine& engine, const Unit& unit);
+  absl::Status RunPart(TileEngine& engine, const Unit& unit, const KeyParts& parts);
+  void Count(const RowCounts& counts);
 
   AttentionRequest request_;
   AttentionPlan plan_;
@@ -63,6 +68,7 @@ class AttentionJob final : public Job {
   Buffer row_max_;
   Buffer row_sum_;
   AttentionResult result_;
+  PartialStates partial_;
   // Units before each entry's, and in all; empty if all entries have as many.
   std::vector<int64_t> unit_starts_;
   int64_t rows_per_tile_ = 1;
@@ -85,6 +91,10 @@ absl::StatusOr<int64_t> AttentionJob::Prepare() {
   if (absl::Status status = GatherInputs(request_, plan_, pool_, input_, data_); !status.ok()) return status;
   IndexDocuments(request_.options, plan_);
   request_ = AttentionRequest();
+  // An average is computed for all heads in one go.
+  if (!plan_.mean_weights) {
+    if (absl::Status status = partial_.Begin(plan_, pool_); !status.ok()) return status;
+  }
   return Cut();
 }
 
@@ -141,14 +151,14 @@ void AttentionJob::FillUnusedRows() {
 
 int64_t AttentionJob::UnitsOf(int64_t b) const {
   const int64_t blocks = Blocks(plan_.q_used[b] * plan_.dims.group(), rows_per_unit_);
-  return plan_.mean_weights ? blocks : blocks * plan_.dims.kv_heads;
+  return plan_.mean_weights ? blocks : blocks * plan_.dims.kv_heads * partial_.parts(b).count;
 }
 
 int64_t AttentionJob::Cut() {
   rows_per_tile_ = RowsPerTile(engine_, plan_);
   // A tile's worth of queries is a whole number of tiles in every head.
   rows_per_unit_ = plan_.mean_weights ? rows_per_tile_ * plan_.dims.group() : rows_per_tile_;
-  if (plan_.q_used.uniform()) {
+  if (plan_.q_used.uniform() && !partial_.any()) {
     units_ = plan_.dims.batch * UnitsOf(0);
   } else {
     unit_starts_.reserve(static_cast<size_t>(plan_.dims.batch) + 1);
@@ -182,6 +192,10 @@ AttentionJob::Unit AttentionJob::UnitAt(int64_t index) const {
   }
   const int64_t rows = plan_.q_used[unit.batch] * plan_.dims.group();
   const int64_t blocks = Blocks(rows, rows_per_unit_);
+  // Only entries of one block are cut.
+  const int64_t parts = partial_.parts(unit.batch).count;
+  unit.part = index % parts;
+  index /= parts;
   unit.kv_head = index / blocks;
   unit.row_begin = (blocks - 1 - index % blocks) * rows_per_unit_;
   unit.row_end = std::min(unit.row_begin + rows_per_unit_, rows);
@@ -193,15 +207,35 @@ absl::Status AttentionJob::RunTiles(TileEngine& engine, const Unit& unit) {
     const Tile tile{unit.batch, unit.kv_head, begin, std::min(begin + rows_per_tile_, unit.row_end)};
     const absl::StatusOr<RowCounts> counts = engine.Run(plan_, data_, tile);
     if (!counts.ok()) return counts.status();
-    empty_rows_.fetch_add(counts->empty, std::memory_order_relaxed);
-    non_finite_rows_.fetch_add(counts->non_finite, std::memory_order_relaxed);
-    pairs_.fetch_add(counts->pairs, std::memory_order_relaxed);
+    Count(*counts);
     tiles_.fetch_add(1, std::memory_order_relaxed);
   }
   return absl::OkStatus();
 }
 
+void AttentionJob::Count(const RowCounts& counts) {
+  empty_rows_.fetch_add(counts.empty, std::memory_order_relaxed);
+  non_finite_rows_.fetch_add(counts.non_finite, std::memory_order_relaxed);
+  pairs_.fetch_add(counts.pairs, std::memory_order_relaxed);
+}
+
+absl::Status AttentionJob::RunPart(TileEngine& engine, const Unit& unit, const KeyParts& parts) {
+  const Tile tile{unit.batch, unit.kv_head, unit.row_begin, unit.row_end};
+  const simd::RowState state = partial_.At(unit.batch, unit.kv_head, unit.part);
+  ClearState(kSplitRows, state);
+  const auto pairs = engine.AddPart(plan_, data_, tile, parts.keys(unit.part), state);
+  if (!pairs.ok()) return pairs.status();
+  Count({.pairs = *pairs});
+  tiles_.fetch_add(1, std::memory_order_relaxed);
+  if (!partial_.Done(unit.batch, unit.kv_head)) return absl::OkStatus();
+  const auto counts = engine.Finish(plan_, data_, tile, partial_.Merge(unit.batch, unit.kv_head));
+  if (!counts.ok()) return counts.status();
+  Count(*counts);
+  return absl::OkStatus();
+}
+
 absl::Status AttentionJob::RunUnit(TileEngine& engine, const Unit& unit) {
+  if (const KeyParts parts = partial_.parts(unit.batch); parts.count > 1) return RunPart(engine, unit, parts);
   if (!plan_.mean_weights) return RunTiles(engine, unit);
   for (int64_t kv_head = 0; kv_head < plan_.dims.kv_heads; ++kv_head) {
     Unit head = unit;
@@ -225,6 +259,7 @@ void AttentionJob::Done(const absl::Status& status, const JobTimings& timings) {
   input_ = Buffer();
   row_max_ = Buffer();
   row_sum_ = Buffer();
+  partial_ = PartialStates();
   const auto flops_per_pair = 2 * static_cast<double>(plan_.dims.head_dim + plan_.dims.value_dim);
   // Whoever holds the job for longer holds nothing that grows.
   request_ = AttentionRequest();
@@ -263,7 +298,7 @@ JobSpec AttentionJobSpec(const AttentionPlan& plan, EngineKind engine) {
   spec.flops = PredictCost(plan, engine);
   // The message's slices and the gathered copy live at the same time for a moment, and
   // rotated tensors of 16 bits as they came, too.
-  spec.bytes = 2 * plan.input_bytes + plan.output_bytes + plan.list_bytes;
+  spec.bytes = 2 * plan.input_bytes + plan.output_bytes + plan.list_bytes + PartialBytes(plan);
   if (plan.rope) spec.bytes += 2 * plan.input_bytes;
   if (plan.mean_weights) spec.bytes += 2 * plan.rows * static_cast<int64_t>(sizeof(float));
   return spec;

@@ -16,6 +16,7 @@
 
 #include "absl/status/statusor.h"
 #include "core/attention/plan.h"
+#include "core/attention/simd.h"
 
 namespace attnd {
 
@@ -87,6 +88,14 @@ class TileEngine {
   // one kind, with the same bits as one after the other. Fails with kResourceExhausted when
   // scratch cannot be had and with kInternal when oneDNN fails; rows are then unspecified.
   virtual absl::StatusOr<RowCounts> Run(const AttentionPlan& plan, const AttentionData& data, const Tile& tile) = 0;
+
+  // Run in two steps, for entries that split.h cuts: adds the keys of one part to `state`,
+  // the tile's rows' state of the parts before or of none, and returns visible pairs.
+  virtual absl::StatusOr<int64_t> AddPart(const AttentionPlan& plan, const AttentionData& data, const Tile& tile,
+                                          KeyRange keys, const simd::RowState& state) = 0;
+  // Writes what Run does, given the state of all parts, which is used up. Counts no pairs.
+  virtual absl::StatusOr<RowCounts> Finish(const AttentionPlan& plan, const AttentionData& data, const Tile& tile,
+                                           const simd::RowState& state) = 0;
 
   // Writes the weights of queries [q_begin, q_end) of entry `batch` averaged over all heads;
   // at most RowsPerTile(kind, plan) queries. REQUIRES: plan.mean_weights, and Run has written

@@ -11,6 +11,7 @@
 #include "core/attention/simd_strip.h"
 #include "core/attention/simd_thin.h"
 #include "core/attention/simd_transpose.h"
+#include "core/attention/split.h"
 #include "core/attention/strip_tile.h"
 
 namespace attnd {
@@ -89,6 +90,8 @@ class StripProducts final : public ScoreProducts {
   alignas(64) float ignored_max_[simd::kMaxStripWidth] = {};
 };
 
+static_assert(kSplitRows <= kFusedThinRows);
+
 class FusedEngine final : public TileEngine {
  public:
   absl::StatusOr<RowCounts> Run(const AttentionPlan& plan, const AttentionData& data, const Tile& tile) override {
@@ -106,6 +109,15 @@ class FusedEngine final : public TileEngine {
       if (!s.ok()) return s;
     }
     return counts;
+  }
+  // Entries that are cut are thin.
+  absl::StatusOr<int64_t> AddPart(const AttentionPlan& plan, const AttentionData& data, const Tile& tile, KeyRange keys,
+                                  const simd::RowState& state) override {
+    return thin_.AddPart(plan, data, tile, keys, state);
+  }
+  absl::StatusOr<RowCounts> Finish(const AttentionPlan& plan, const AttentionData& data, const Tile& tile,
+                                   const simd::RowState& state) override {
+    return thin_.Finish(plan, data, tile, state);
   }
   absl::Status MeanWeights(const AttentionPlan& plan, const AttentionData& data, int64_t batch, int64_t q_begin,
                            int64_t q_end) override {

@@ -81,6 +81,14 @@ class OnednnEngine final : public TileEngine {
   absl::StatusOr<RowCounts> Run(const AttentionPlan& plan, const AttentionData& data, const Tile& tile) override {
     return tiles_.Run(plan, data, tile);
   }
+  absl::StatusOr<int64_t> AddPart(const AttentionPlan& plan, const AttentionData& data, const Tile& tile, KeyRange keys,
+                                  const simd::RowState& state) override {
+    return tiles_.AddPart(plan, data, tile, keys, state);
+  }
+  absl::StatusOr<RowCounts> Finish(const AttentionPlan& plan, const AttentionData& data, const Tile& tile,
+                                   const simd::RowState& state) override {
+    return tiles_.Finish(plan, data, tile, state);
+  }
   absl::Status MeanWeights(const AttentionPlan& plan, const AttentionData& data, int64_t batch, int64_t q_begin,
                            int64_t q_end) override {
     return tiles_.MeanWeights(plan, data, batch, q_begin, q_end);

@@ -2,39 +2,78 @@
 
 #include <algorithm>
 #include <cstring>
-#include <limits>
 
 #include "core/attention/row_results.h"
 #include "core/attention/simd_rows.h"
+#include "core/attention/split.h"
 
 namespace attnd {
 namespace {
-
-constexpr float kNegInf = -std::numeric_limits<float>::infinity();
 
 int64_t RoundUp(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
 }  // namespace
 
-absl::StatusOr<RowCounts> RowTiles::Run(const AttentionPlan& plan, const AttentionData& data, const Tile& tile) {
+absl::StatusOr<int64_t> RowTiles::Compute(const AttentionPlan& plan, const AttentionData& data, const Tile& tile,
+                                          KeyRange keys) {
   value_ = ValuesOf(plan, data, tile);
   scale_ = plan.scale;
   staged_ = HasScoreStages(plan);
   acc_stride_ = RoundUp(plan.dims.value_dim, simd::kRowMultiple);
   const int64_t rows = tile.row_end - tile.row_begin;
-  const int64_t acc_floats = products_->RowsWritten(rows) * acc_stride_;
-  if (absl::Status status = acc_.Reserve(acc_floats); !status.ok()) return status;
+  const int64_t acc_rows = products_->RowsWritten(rows);
+  if (absl::Status status = acc_.Reserve(acc_rows * acc_stride_); !status.ok()) return status;
   if (absl::Status status = blocks_.Begin(plan, data, tile); !status.ok()) return status;
-  max_.assign(static_cast<size_t>(rows), kNegInf);
-  sum_.assign(static_cast<size_t>(rows), 0.0F);
-  std::fill(acc_.data(), acc_.data() + acc_floats, 0.0F);
+  max_.resize(static_cast<size_t>(acc_rows));
+  sum_.resize(static_cast<size_t>(acc_rows));
+  ClearState(acc_rows, State());
   int64_t pairs = 0;
-  absl::Status status = blocks_.ForEach(blocks_.visibility().any(),
-                                        [&](int64_t begin, int64_t end) { return AddBlock(begin, end, &pairs); });
+  const absl::Status status = blocks_.ForEach(blocks_.visibility().any().Intersect(keys),
+                                              [&](int64_t begin, int64_t end) { return AddBlock(begin, end, &pairs); });
   if (!status.ok()) return status;
-  RowCounts counts = WriteRows(plan, data, tile, State());
-  counts.pairs = pairs;
-  if (status = pairs_.Write(plan, data, tile, max_.data(), sum_.data()); !status.ok()) return status;
+  return pairs;
+}
+
+absl::StatusOr<RowCounts> RowTiles::Run(const AttentionPlan& plan, const AttentionData& data, const Tile& tile) {
+  const KeyParts parts = PartsOf(plan, tile.batch);
+  if (parts.count > 1) return RunParts(plan, data, tile, parts);
+  const auto pairs = Compute(plan, data, tile, parts.keys(0));
+  if (!pairs.ok()) return pairs.status();
+  absl::StatusOr<RowCounts> counts = Finish(plan, data, tile, State());
+  if (counts.ok()) counts->pairs = *pairs;
+  return counts;
+}
+
+absl::StatusOr<RowCounts> RowTiles::RunParts(const AttentionPlan& plan, const AttentionData& data, const Tile& tile,
+                                             const KeyParts& parts) {
+  const int64_t rows = tile.row_end - tile.row_begin;
+  const int64_t stride = RoundUp(plan.dims.value_dim, simd::kRowMultiple);
+  if (absl::Status status = merged_.Reserve(rows * (stride + 2)); !status.ok()) return status;
+  float* max = merged_.data() + rows * stride;
+  const simd::RowState merged{max, max + rows, merged_.data(), stride};
+  ClearState(rows, merged);
+  int64_t pairs = 0;
+  for (int64_t part = 0; part < parts.count; ++part) {
+    const auto more = AddPart(plan, data, tile, parts.keys(part), merged);
+    if (!more.ok()) return more.status();
+    pairs += *more;
+  }
+  absl::StatusOr<RowCounts> counts = Finish(plan, data, tile, merged);
+  if (counts.ok()) counts->pairs = pairs;
+  return counts;
+}
+
+absl::StatusOr<int64_t> RowTiles::AddPart(const AttentionPlan& plan, const AttentionData& data, const Tile& tile,
+                                          KeyRange keys, const simd::RowState& state) {
+  const auto pairs = Compute(plan, data, tile, keys);
+  if (pairs.ok()) MergeState(tile.row_end - tile.row_begin, State(), state);
+  return pairs;
+}
+
+absl::StatusOr<RowCounts> RowTiles::Finish(const AttentionPlan& plan, const AttentionData& data, const Tile& tile,
+                                           const simd::RowState& state) {
+  const RowCounts counts = WriteRows(plan, data, tile, state);
+  if (absl::Status status = pairs_.Write(plan, data, tile, state.max, state.sum); !status.ok()) return status;
   return counts;
 }
 

@@ -17,6 +17,7 @@
 #include "core/attention/score_blocks.h"
 #include "core/attention/scratch.h"
 #include "core/attention/simd.h"
+#include "core/attention/split.h"
 #include "core/attention/tile_visibility.h"
 
 namespace attnd {
@@ -36,14 +37,23 @@ class RowTiles {
   explicit RowTiles(std::unique_ptr<RowProducts> products)
       : products_(std::move(products)), blocks_(products_.get()), pairs_(products_.get()) {}
 
-  // Both as TileEngine's, for tiles of any number of rows.
+  // All as TileEngine's, for tiles of any number of rows.
   absl::StatusOr<RowCounts> Run(const AttentionPlan& plan, const AttentionData& data, const Tile& tile);
+  absl::StatusOr<int64_t> AddPart(const AttentionPlan& plan, const AttentionData& data, const Tile& tile, KeyRange keys,
+                                  const simd::RowState& state);
+  absl::StatusOr<RowCounts> Finish(const AttentionPlan& plan, const AttentionData& data, const Tile& tile,
+                                   const simd::RowState& state);
   absl::Status MeanWeights(const AttentionPlan& plan, const AttentionData& data, int64_t batch, int64_t q_begin,
                            int64_t q_end) {
     return pairs_.WriteMean(plan, data, batch, q_begin, q_end);
   }
 
  private:
+  absl::StatusOr<RowCounts> RunParts(const AttentionPlan& plan, const AttentionData& data, const Tile& tile,
+                                     const KeyParts& parts);
+  // The tile's softmax over `keys`, into State(). Returns visible pairs.
+  absl::StatusOr<int64_t> Compute(const AttentionPlan& plan, const AttentionData& data, const Tile& tile,
+                                  KeyRange keys);
   absl::Status AddBlock(int64_t begin, int64_t end, int64_t* pairs);
   absl::Status AddValues(const BlockVisibility& visible, const simd::ScoreBlock& block, int64_t begin);
   // Marks in poison_ the keys that some row does not see and whose values are not all
@@ -63,6 +73,7 @@ class RowTiles {
   bool staged_ = false;
   FloatRowsLoader values_;
   Scratch acc_;
+  Scratch merged_;
   Scratch clean_values_;
   std::vector<float> max_;
   std::vector<float> sum_;
