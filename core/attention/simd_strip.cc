@@ -4,7 +4,7 @@
 #include <limits>
 
 // Blocks of registers are arrays of vectors, which types without a size cannot be.
-#include "hwy/detect_targets.h"
+#include "hwy/detect_compiler_arch.h"
 #if HWY_ARCH_ARM_A64
 #define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)
 #endif
@@ -251,33 +251,38 @@ struct Max {
   }
 };
 
-// 2^x for x <= 0 or NaN, within 1.4 * 2^-24 of it, exactly 1 for 0; 0 below -126.5. x = n + r with
-// n rounded by adding 1.5 * 2^23 (and the exponent's bias, so that the sum's low bits are that
-// of 2^n), then the polynomial of degree 6 with value 1 at 0 that has the least relative
-// error for |r| <= 1/2.
+// max(x, low), NaN for NaN.
 template <class D, class V>
-HWY_INLINE V Exp2NonPositive(D d, V x) {
+HWY_INLINE V AtLeast(D d, V x, float low) {
+  const V bound = hn::Set(d, low);
+  // Of NaN and a number, this instruction gives the second; other machines' give the number.
+  if constexpr (HWY_ARCH_X86 && HWY_TARGET != HWY_SCALAR && HWY_TARGET != HWY_EMU128) return hn::Max(bound, x);
+  return hn::IfThenElse(hn::Lt(x, bound), bound, x);
+}
+
+// exp(x) for x <= 0 or NaN, with a relative error below 2^-22, exactly 1 for 0; 0 below -87.7.
+// x = n ln2 + r with n rounded by adding 1.5 * 2^23 (and the exponent's bias, so that the sum's
+// low bits are that of 2^n) and ln2 in two parts, the first short enough for exact products;
+// then the polynomial of degree 6 that begins 1 + r and has the least relative error for
+// |r| <= ln2 / 2.
+template <class D, class V>
+HWY_INLINE V ExpNonPositive(D d, V x) {
   const hn::RebindToSigned<D> di;
-  // In this order NaN stays NaN.
-  x = hn::Max(hn::Set(d, -127.0F), x);
+  x = AtLeast(d, x, -88.03F);
   const V magic = hn::Set(d, 12582912.0F + 127.0F);
-  const V shifted = hn::Add(x, magic);
-  const V r = hn::Sub(x, hn::Sub(shifted, magic));
-  V p = hn::Set(d, 1.5353361960e-4F);
-  p = hn::MulAdd(p, r, hn::Set(d, 1.3398875017e-3F));
-  p = hn::MulAdd(p, r, hn::Set(d, 9.6184369177e-3F));
-  p = hn::MulAdd(p, r, hn::Set(d, 5.5503323674e-2F));
-  p = hn::MulAdd(p, r, hn::Set(d, 2.4022647738e-1F));
-  p = hn::MulAdd(p, r, hn::Set(d, 6.9314718246e-1F));
+  const V shifted = hn::MulAdd(x, hn::Set(d, 1.44269504F), magic);
+  const V n = hn::Sub(shifted, magic);
+  V r = hn::NegMulAdd(n, hn::Set(d, 0.693359375F), x);
+  r = hn::NegMulAdd(n, hn::Set(d, -2.12194440e-4F), r);
+  V p = hn::Set(d, 1.3814598788e-3F);
+  p = hn::MulAdd(p, r, hn::Set(d, 8.3687165752e-3F));
+  p = hn::MulAdd(p, r, hn::Set(d, 4.1668388993e-2F));
+  p = hn::MulAdd(p, r, hn::Set(d, 1.6666521132e-1F));
+  p = hn::MulAdd(p, r, hn::Set(d, 4.9999994040e-1F));
+  p = hn::MulAdd(p, r, hn::Set(d, 1.0F));
   p = hn::MulAdd(p, r, hn::Set(d, 1.0F));
   // A product, not an addition to the bits: NaN must stay NaN.
   return hn::Mul(p, hn::BitCast(d, hn::ShiftLeft<23>(hn::BitCast(di, shifted))));
-}
-
-// exp(x) for x <= 0 or NaN, with a relative error below 2^-22; 0 below -87.7.
-template <class D, class V>
-HWY_INLINE V ExpNonPositive(D d, V x) {
-  return Exp2NonPositive(d, hn::Mul(x, hn::Set(d, 1.44269504F)));
 }
 
 struct Softmax {
@@ -349,7 +354,7 @@ struct Divide {
       }
       uint8_t bits[8] = {};
       hn::StoreMaskBits(di, bad, bits);
-      for (size_t i = 0; i < 8; ++i) *not_finite |= uint64_t{bits[i]} << (8 * i + v);
+      for (size_t i = 0; i < (S::kVectorLanes + 7) / 8; ++i) *not_finite |= uint64_t{bits[i]} << (8 * i + v);
     }
   }
 };

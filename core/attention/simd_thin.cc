@@ -4,9 +4,8 @@
 #include <atomic>
 #include <cstring>
 
-// Blocks of registers are arrays of vectors, which types without a size cannot
-// be.
-#include "hwy/detect_targets.h"
+// Blocks of registers are arrays of vectors, which types without a size cannot be.
+#include "hwy/detect_compiler_arch.h"
 #if HWY_ARCH_ARM_A64
 #define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)
 #endif

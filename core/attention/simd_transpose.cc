@@ -21,7 +21,8 @@ template <bool kAdd>
 void ToStrip(const float* rows, int64_t stride, int64_t width, int64_t n, float* strip) {
   for (int64_t i = 0; i < n; ++i) {
     for (int64_t r = 0; r < width; ++r) {
-      strip[i * width + r] = (kAdd ? strip[i * width + r] : 0) + rows[r * stride + i];
+      float& at = strip[i * width + r];
+      at = kAdd ? at + rows[r * stride + i] : rows[r * stride + i];
     }
   }
 }

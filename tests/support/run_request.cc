@@ -266,10 +266,11 @@ CaseResult RunCase(const RequestCase& c, const RunOptions& options) {
   EXPECT_THAT(plan.status(), IsOk()) << c.ToString();
   if (!plan.ok()) return {};
   SpoilPool(*plan);
-  const JobSpec spec = AttentionJobSpec(*plan, TestEngine());
+  const EngineKind engine = options.engine.value_or(TestEngine());
+  const JobSpec spec = AttentionJobSpec(*plan, engine);
   absl::StatusOr<AttentionResult> outcome = absl::UnknownError("not called back");
   const std::shared_ptr<Job> job = NewAttentionJob(
-      std::move(request), *std::move(plan), TestEngine(), &Pool(),
+      std::move(request), *std::move(plan), engine, &Pool(),
       [&outcome](absl::StatusOr<AttentionResult> result, const JobTimings&) { outcome = std::move(result); });
   if (options.workers == 0) {
     job->Done(RunInline(*job, options.shuffle_seed), {});

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/attention/attention_job.h"
+#include "core/attention/engine.h"
 #include "core/attention/reference.h"
 #include "tests/support/request_case.h"
 
@@ -36,7 +37,9 @@ struct RunOptions {
   // Worker threads; 0: on the calling thread.
   int workers = 0;
   // The job's tiles in an order that this determines, if no worker does.
-  std::optional<uint64_t> shuffle_seed;
+  std::optional<uint64_t> shuffle_seed = std::nullopt;
+  // TestEngine() if unset.
+  std::optional<EngineKind> engine = std::nullopt;
 };
 
 // Fails the test, and returns no entries, if the request is refused or fails. Result
