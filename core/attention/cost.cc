@@ -8,11 +8,13 @@ namespace {
 
 // What things cost in floating-point operations of a matrix product, as ./dev bench has them.
 constexpr double kFlopsPerFloatMoved = 64;
+// Of keys and values, which are read in order.
+constexpr double kFlopsPerFloatRead = 16;
 // Per (row, key) pair.
 constexpr double kFlopsPerMaskedPair = 64;
 constexpr double kFlopsPerBiasedPair = 96;
 constexpr double kFlopsPerCappedPair = 96;
-constexpr double kFlopsPerAlibiPair = 16;
+constexpr double kFlopsPerAlibiPair = 32;
 // Sine and cosine of an angle, and a float that is turned.
 constexpr double kFlopsPerAngle = 400;
 constexpr double kFlopsPerFloatTurned = 128;
@@ -22,12 +24,11 @@ constexpr double kFlopsPerDocumentId = 100;
 // the end of what its neighbours see, in whole vectors.
 constexpr double kKeysBeyondVisible = 32;
 
-// Rows that tiles compute, those that only fill them up included.
-double PaddedRows(const AttentionPlan& plan, int64_t rows_per_tile) {
+// Rows that are computed, those that only fill up vectors or products included.
+double PaddedRows(const AttentionPlan& plan, EngineKind engine) {
   const Dims& dims = plan.dims;
   const auto padded = [&](int64_t b) {
-    const int64_t tiles = (plan.q_used[b] * dims.group() + rows_per_tile - 1) / rows_per_tile;
-    return static_cast<double>(tiles * rows_per_tile);
+    return static_cast<double>(ComputedRows(engine, plan.q_used[b] * dims.group()));
   };
   double rows = 0;
   if (plan.q_used.uniform()) {
@@ -64,7 +65,8 @@ double PredictCost(const AttentionPlan& plan, EngineKind engine) {
   const auto rows = static_cast<double>(plan.rows);
   const auto dim = static_cast<double>(dims.head_dim + dims.value_dim);
   const double pairs_per_row = plan.flops / (2 * dim) / rows + (dims.kv_len > 0 ? kKeysBeyondVisible : 0);
-  double flops = pairs_per_row * PaddedRows(plan, RowsPerTile(engine, plan)) * (2 * dim + FlopsPerPair(plan));
+  double flops = pairs_per_row * PaddedRows(plan, engine) * (2 * dim + FlopsPerPair(plan));
+  flops += static_cast<double>(plan.total_keys * dims.kv_heads) * dim * kFlopsPerFloatRead;
   double floats = rows * dim;
   for (const auto* pairs : {&plan.weights, &plan.scores}) {
     if (!pairs->has_value()) continue;

@@ -51,6 +51,11 @@ TileEngine& EngineForThisThread(EngineKind kind) {
 }
 // NOLINTEND(clang-analyzer-cplusplus.NewDelete)
 
+int64_t ComputedRows(EngineKind kind, int64_t rows) {
+  if (kind == EngineKind::kFused) return FusedComputedRows(rows);
+  return (rows + kOnednnRowsPerTile - 1) / kOnednnRowsPerTile * kOnednnRowsPerTile;
+}
+
 int64_t RowsPerTile(EngineKind kind, const AttentionPlan& plan) {
   return kind == EngineKind::kOnednn ? kOnednnRowsPerTile : FusedRowsPerTile(plan);
 }

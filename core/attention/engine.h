@@ -116,6 +116,10 @@ absl::StatusOr<EngineKind> ParseEngine(std::string_view name);
 // The calling thread's engine of that kind, made at first use. Lives as long as the thread.
 TileEngine& EngineForThisThread(EngineKind kind);
 
+// Rows that an engine of that kind computes for the `rows` rows of an entry and key head,
+// those included that only fill up its vectors or products.
+int64_t ComputedRows(EngineKind kind, int64_t rows);
+
 // Most rows of a tile of the problem for an engine of that kind.
 int64_t RowsPerTile(EngineKind kind, const AttentionPlan& plan);
 

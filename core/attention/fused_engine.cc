@@ -23,8 +23,8 @@ class ThinProducts final : public RowProducts {
  public:
   // Long runs of keys and of values are read faster than short ones.
   [[nodiscard]] int64_t KeyBlock(const Dims& dims) const override {
-    const int64_t keys = 262144 / (dims.head_dim + dims.value_dim);
-    return std::clamp<int64_t>(keys / 64 * 64, 64, 2048);
+    const int64_t keys = 524288 / (dims.head_dim + dims.value_dim);
+    return std::clamp<int64_t>(keys / 64 * 64, 64, 4096);
   }
 
   absl::Status Begin(const AttentionPlan& plan, const AttentionData& data, const Tile& tile) override {
@@ -137,6 +137,13 @@ class FusedEngine final : public TileEngine {
 };
 
 }  // namespace
+
+int64_t FusedComputedRows(int64_t rows) {
+  if (rows <= kFusedThinRows) return rows;
+  const int64_t full = simd::FullStripWidth();
+  const int64_t rest = rows % full;
+  return rows - rest + (rest == 0 ? 0 : simd::StripWidth(rest));
+}
 
 int64_t FusedRowsPerTile(const AttentionPlan& plan) {
   // Averages take all heads of a tile's rows in one step.

@@ -14,6 +14,9 @@ namespace attnd {
 // transposed queries. The two ways differ in bits, so it is a constant.
 inline constexpr int64_t kFusedThinRows = 4;
 
+// As ComputedRows in engine.h.
+int64_t FusedComputedRows(int64_t rows);
+
 // Rows of a tile. Bits do not depend on it.
 int64_t FusedRowsPerTile(const AttentionPlan& plan);
 

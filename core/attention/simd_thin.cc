@@ -12,6 +12,7 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "core/attention/simd_thin.cc"
+#include "hwy/cache_control.h"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 #include "hwy/highway.h"
 //
@@ -106,49 +107,17 @@ HWY_INLINE void SumLanes(V v0, V v1, V v2, V v3, float* HWY_RESTRICT sums) {
 // Four dot products at a time share the sums of lanes.
 constexpr size_t kDots = 4;
 
-// Memory is read fastest in the order of its addresses, which compilers do not
-// know: loads before this stay before it.
-HWY_INLINE void KeepOrder() { std::atomic_signal_fence(std::memory_order_seq_cst); }
-
-// sum + query * token, of the vectors at element `at`.
+// Asks for a token's lines before they are loaded: too late to save time, but memory is read
+// fastest if the hardware sees the order of addresses, and compilers reorder loads.
 template <class E>
-HWY_INLINE V MultiplyVector(const float* HWY_RESTRICT query, const typename E::T* token, size_t at, V sum) {
-  KeepOrder();
-  // Too late to save time, but it shows the hardware the order, whatever becomes of the loads.
-  __builtin_prefetch(token + at, /*write=*/0, /*locality=*/2);
-  return hn::MulAdd(hn::LoadU(D(), query + at), E::Load(token + at), sum);
+HWY_INLINE void ShowOrder(const typename E::T* token, size_t dim) {
+  constexpr size_t kLine = 64 / sizeof(typename E::T);
+  for (size_t i = 0; i < dim; i += kLine) hwy::Prefetch(token + i);
+  std::atomic_signal_fence(std::memory_order_seq_cst);
 }
 
-// The products of the query and the token, summed per lane: vectors in turn to one of two
-// chains, which with some tokens at a time in flight hide the latency of multiply-adds.
-template <class E>
-HWY_INLINE V Multiply(const float* HWY_RESTRICT query, const typename E::T* token, size_t dim) {
-  V even = hn::Zero(D());
-  V odd = hn::Zero(D());
-  size_t at = 0;
-  for (; at + 4 * kLanes <= dim; at += 4 * kLanes) {
-    even = MultiplyVector<E>(query, token, at, even);
-    odd = MultiplyVector<E>(query, token, at + kLanes, odd);
-    even = MultiplyVector<E>(query, token, at + 2 * kLanes, even);
-    odd = MultiplyVector<E>(query, token, at + 3 * kLanes, odd);
-  }
-  if (at + 2 * kLanes <= dim) {
-    even = MultiplyVector<E>(query, token, at, even);
-    odd = MultiplyVector<E>(query, token, at + kLanes, odd);
-    at += 2 * kLanes;
-  }
-  if (at + kLanes <= dim) {
-    even = MultiplyVector<E>(query, token, at, even);
-    at += kLanes;
-  }
-  if (at < dim) {
-    const Tail<E> tail(dim);
-    odd = hn::MulAdd(tail.LoadPadded(query), tail.Load(token), odd);
-  }
-  return hn::Add(even, odd);
-}
-
-// The same with R rows, which take longer than the memory.
+// sums[r] = the products of query_r and the token, summed per lane: vectors in turn to one of
+// two chains, which with some tokens at a time in flight hide the latency of multiply-adds.
 template <class E, size_t R>
 HWY_INLINE void MultiplyRows(const float* HWY_RESTRICT query, size_t query_stride, const typename E::T* token,
                              size_t dim, V* sums) {
@@ -156,7 +125,7 @@ HWY_INLINE void MultiplyRows(const float* HWY_RESTRICT query, size_t query_strid
   V even[R];
   V odd[R];
   for (size_t r = 0; r < R; ++r) even[r] = odd[r] = hn::Zero(d);
-  KeepOrder();
+  ShowOrder<E>(token, dim);
   size_t at = 0;
   for (; at + 2 * kLanes <= dim; at += 2 * kLanes) {
     const V v0 = E::Load(token + at);
@@ -184,11 +153,12 @@ template <class E, size_t R>
 HWY_INLINE void DotBlock(const float* HWY_RESTRICT query, size_t query_stride, const typename E::T* const* tokens,
                          size_t dim, float* HWY_RESTRICT sums) {
   if constexpr (R == 1) {
-    const V s0 = Multiply<E>(query, tokens[0], dim);
-    const V s1 = Multiply<E>(query, tokens[1], dim);
-    const V s2 = Multiply<E>(query, tokens[2], dim);
-    const V s3 = Multiply<E>(query, tokens[3], dim);
-    SumLanes(s0, s1, s2, s3, sums);
+    V s[kDots];
+    MultiplyRows<E, R>(query, query_stride, tokens[0], dim, s);
+    MultiplyRows<E, R>(query, query_stride, tokens[1], dim, s + 1);
+    MultiplyRows<E, R>(query, query_stride, tokens[2], dim, s + 2);
+    MultiplyRows<E, R>(query, query_stride, tokens[3], dim, s + 3);
+    SumLanes(s[0], s[1], s[2], s[3], sums);
   } else if constexpr (R == 2) {
     V s[kDots];
     MultiplyRows<E, R>(query, query_stride, tokens[0], dim, s);
@@ -206,8 +176,7 @@ HWY_INLINE const typename E::T* TokenAt(const TokenRows& tokens, int64_t k) {
   return reinterpret_cast<const typename E::T*>(tokens.base) + k * tokens.stride;
 }
 
-// Tokens whose elements stay in the first-level cache while groups of rows take
-// turns.
+// Tokens whose elements stay in the first-level cache while groups of rows take turns.
 template <class E>
 HWY_INLINE int64_t TokensPerTurn(const TokenRows& tokens) {
   constexpr int64_t kBytes = 8192;
@@ -274,8 +243,7 @@ void DotRows(const ConstRows& query, const TokenRows& tokens, int64_t begin, int
   }
 }
 
-// acc[r, C vectors from `at`] over tokens in order: one chain of multiply-adds
-// per element.
+// acc[r, C vectors from `at`] over tokens in order: one chain of multiply-adds per element.
 template <class E, size_t R, size_t C>
 HWY_INLINE void AddColumns(const float* HWY_RESTRICT p, size_t p_stride, const TokenRows& tokens, int64_t begin,
                            int64_t end, size_t at, float* HWY_RESTRICT acc, size_t acc_stride) {
@@ -348,6 +316,7 @@ HWY_INLINE void AddWeightedRowsOf(const ConstRows& p, const TokenRows& tokens, i
   const auto p_stride = static_cast<size_t>(p.stride);
   const auto acc_stride = static_cast<size_t>(acc.stride);
   const auto vectors = static_cast<size_t>(tokens.dim) / kLanes;
+  // Tokens that do not fit are read in pieces, which is slow unless they come soon after each other.
   const int64_t turn = vectors > kMostColumns<1> ? 2 : TokensPerTurn<E>(tokens);
   for (int64_t k = begin; k < end; k += turn) {
     const int64_t turn_end = std::min(k + turn, end);

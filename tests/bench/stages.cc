@@ -1,7 +1,5 @@
 #include "tests/bench/stages.h"
 
-#if __has_include("core/attention/simd_strip.h")
-
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -184,13 +182,3 @@ std::vector<Stage> StagesOf(const Row& row, EngineKind engine) {
 }
 
 }  // namespace attnd::bench
-
-#else
-
-namespace attnd::bench {
-
-std::vector<Stage> StagesOf(const Row& /*row*/, EngineKind /*engine*/) { return {}; }
-
-}  // namespace attnd::bench
-
-#endif
