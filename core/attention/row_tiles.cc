@@ -65,7 +65,7 @@ absl::StatusOr<RowCounts> RowTiles::RunParts(const AttentionPlan& plan, const At
 
 absl::StatusOr<int64_t> RowTiles::AddPart(const AttentionPlan& plan, const AttentionData& data, const Tile& tile,
                                           KeyRange keys, const simd::RowState& state) {
-  const auto pairs = Compute(plan, data, tile, keys);
+  auto pairs = Compute(plan, data, tile, keys);
   if (pairs.ok()) MergeState(tile.row_end - tile.row_begin, State(), state);
   return pairs;
 }
@@ -133,7 +133,7 @@ absl::Status RowTiles::AddPoisonedValues(const BlockVisibility& visible, const s
   }
   const TokenRows clean{reinterpret_cast<const std::byte*>(clean_values_.data()), DataType::kFloat32, acc_stride_,
                         value_dim, padded};
-  const absl::Status status =
+  absl::Status status =
       products_->AddValues(blocks_.row(0), blocks_.stride(), clean, 0, block.keys, acc_.data(), acc_stride_);
   if (!status.ok()) return status;
 

@@ -208,6 +208,7 @@ constexpr bool kFusedMultiplyAdd = HWY_ARCH_X86 ? HWY_TARGET <= HWY_AVX2 : HWY_A
 // x / divisor by the divisor's reciprocal and one correction, which leaves the error of a
 // division (Markstein, IBM J. Res. Dev. 34(1), 1990) and takes half its time.
 HWY_INLINE V Divide(V x, V divisor, V reciprocal) {
+  if constexpr (!kFusedMultiplyAdd) return hn::Div(x, divisor);
   const V q = hn::Mul(x, reciprocal);
   const V corrected = hn::MulAdd(hn::NegMulAdd(q, divisor, x), reciprocal, q);
   // Of an infinite quotient the correction is NaN.
@@ -221,7 +222,7 @@ bool DivideRow(const float* source, int64_t count, float divisor, float* destina
   const V l = hn::Set(d, divisor);
   const V reciprocal = hn::Set(d, 1.0F / divisor);
   const auto exponent = hn::Set(di, 0x7F800000);
-  const bool ordinary = kFusedMultiplyAdd && divisor > 0x1p-100F && divisor < 0x1p100F;
+  const bool ordinary = divisor > 0x1p-100F && divisor < 0x1p100F;
   auto bad = hn::FirstN(di, 0);
   size_t i = 0;
   for (; i + Lanes() <= n; i += Lanes()) {

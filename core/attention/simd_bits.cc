@@ -1,5 +1,6 @@
 #include "core/attention/simd_bits.h"
 
+#include <bit>
 #include <cstring>
 
 #undef HWY_TARGET_INCLUDE
@@ -12,6 +13,16 @@ namespace attnd::simd::HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
+template <typename Word>
+HWY_INLINE void AndWord(const uint8_t* kept, uint8_t* bits) {
+  Word word;
+  Word other;
+  std::memcpy(&word, bits, sizeof(word));
+  std::memcpy(&other, kept, sizeof(other));
+  word = static_cast<Word>(word & other);
+  std::memcpy(bits, &word, sizeof(word));
+}
+
 // bits &= test(elements), where `test` maps a vector to a mask and `test1` does one element.
 template <typename T, typename Test, typename Test1>
 HWY_INLINE void Keep(const T* elements, int64_t count, uint8_t* bits, Test test, Test1 test1) {
@@ -23,7 +34,13 @@ HWY_INLINE void Keep(const T* elements, int64_t count, uint8_t* bits, Test test,
     uint8_t kept[HWY_MAX_BYTES + 8];
     for (; k + lanes <= n; k += lanes) {
       hn::StoreMaskBits(d, test(d, hn::LoadU(d, elements + k)), kept);
-      for (size_t i = 0; i < lanes / 8; ++i) bits[k / 8 + i] = static_cast<uint8_t>(bits[k / 8 + i] & kept[i]);
+      if (lanes == 64) {
+        AndWord<uint64_t>(kept, bits + k / 8);
+      } else if (lanes == 32) {
+        AndWord<uint32_t>(kept, bits + k / 8);
+      } else {
+        for (size_t i = 0; i < lanes / 8; ++i) AndWord<uint8_t>(kept + i, bits + k / 8 + i);
+      }
     }
   }
   for (; k < n; ++k) {
@@ -68,12 +85,31 @@ void KeepAboveMinusInfinity(const std::byte* bias, DataType dtype, int64_t n, ui
   }
 }
 
+int64_t CountBits(const uint8_t* bits, int64_t bytes) {
+  const hn::ScalableTag<uint64_t> d;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  const int64_t words = bytes / 8;
+  auto counts = hn::Zero(d);
+  int64_t i = 0;
+  for (; i + lanes <= words; i += lanes) {
+    counts = hn::Add(counts, hn::PopulationCount(hn::LoadU(d, reinterpret_cast<const uint64_t*>(bits + 8 * i))));
+  }
+  auto count = static_cast<int64_t>(hn::GetLane(hn::SumOfLanes(d, counts)));
+  for (; i < words; ++i) {
+    uint64_t word = 0;
+    std::memcpy(&word, bits + 8 * i, sizeof(word));
+    count += std::popcount(word);
+  }
+  return count;
+}
+
 }  // namespace attnd::simd::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace attnd::simd {
 
+HWY_EXPORT(CountBits);
 HWY_EXPORT(KeepByBool);
 HWY_EXPORT(KeepEqual);
 HWY_EXPORT(KeepAboveMinusInfinity);
@@ -87,6 +123,8 @@ void KeepEqual(const int32_t* ids, int64_t n, int32_t id, uint8_t* bits) {
 void KeepAboveMinusInfinity(const std::byte* bias, DataType dtype, int64_t n, uint8_t* bits) {
   HWY_DYNAMIC_DISPATCH(KeepAboveMinusInfinity)(bias, dtype, n, bits);
 }
+
+int64_t CountBits(const uint8_t* bits, int64_t bytes) { return HWY_DYNAMIC_DISPATCH(CountBits)(bits, bytes); }
 
 void KeepByBit(const std::byte* mask, int64_t n, bool keep, uint8_t* bits) {
   const uint8_t flip = keep ? 0 : 0xFF;

@@ -1,5 +1,5 @@
 // Rows of visibility: a bit per key, least significant first, 1 where the key may be seen.
-// Every function takes bits away and leaves those behind `n` alone. Rows of bits can be
+// Keep... takes bits away and leaves those behind `n` alone. Rows of bits can be
 // read 8 bytes beyond their end. Chosen at run time as in simd.h. Thread-safe.
 #ifndef ATTND_CORE_ATTENTION_SIMD_BITS_H_
 #define ATTND_CORE_ATTENTION_SIMD_BITS_H_
@@ -22,6 +22,9 @@ void KeepEqual(const int32_t* ids, int64_t n, int32_t id, uint8_t* bits);
 
 // Keeps keys whose bias is not -inf. REQUIRES: `dtype` is one for numbers.
 void KeepAboveMinusInfinity(const std::byte* bias, DataType dtype, int64_t n, uint8_t* bits);
+
+// Bits that are 1 in `bytes` bytes, a multiple of 8.
+int64_t CountBits(const uint8_t* bits, int64_t bytes);
 
 }  // namespace attnd::simd
 

@@ -1,7 +1,6 @@
 #include "core/attention/tile_visibility.h"
 
 #include <algorithm>
-#include <bit>
 #include <cstring>
 
 #include "core/attention/simd_bits.h"
@@ -25,9 +24,8 @@ void SetRange(KeyRange range, uint8_t* bits) {
   for (; k < range.end; ++k) bits[k / 8] = static_cast<uint8_t>(bits[k / 8] | 1U << (k % 8));
 }
 
-// Leaves in `both` the bits that `bits` has, too; returns how many `bits` has. In whole words.
-int64_t IntersectAndCount(const uint8_t* bits, int64_t bytes, uint8_t* both) {
-  int64_t count = 0;
+// Leaves in `both` the bits that `bits` has, too, in whole words.
+void Intersect(const uint8_t* bits, int64_t bytes, uint8_t* both) {
   for (int64_t i = 0; i < bytes; i += 8) {
     uint64_t word = 0;
     uint64_t old = 0;
@@ -35,9 +33,7 @@ int64_t IntersectAndCount(const uint8_t* bits, int64_t bytes, uint8_t* both) {
     std::memcpy(&old, both + i, sizeof(old));
     old &= word;
     std::memcpy(both + i, &old, sizeof(old));
-    count += std::popcount(word);
   }
-  return count;
 }
 
 // Whole bytes that `keys` elements of a row of a mask or bias take.
@@ -168,8 +164,9 @@ BlockVisibility TileVisibility::BlockByBits(int64_t begin, int64_t end) {
       SetRange({seen.begin - begin, seen.end - begin}, bits);
       HideInRow(r, begin, end, bits);
     }
-    block.pairs += IntersectAndCount(bits, bytes, seen_by_all_.data());
+    Intersect(bits, bytes, seen_by_all_.data());
   }
+  block.pairs = simd::CountBits(bits_.data(), rows_ * bytes);
   block.bits = bits_.data();
   block.bits_stride = bytes;
   block.seen_by_all = seen_by_all_.data();
