@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cstdint>
 #include <functional>
 #include <limits>
@@ -114,6 +115,21 @@ TEST(SimdBitsTest, OnlyMinusInfinityHidesByBias) {
         DataType::kFloat16, {0xFC00, 0xFBFF, 0xFC01, 0x7C00, 0x7E00, 0xFE00, 0, 0x8000, 0xFF80}, 0xFC00);
     ExpectKeepsAboveMinusInfinity<uint16_t>(
         DataType::kBfloat16, {0xFF80, 0xFF7F, 0xFF81, 0x7F80, 0x7FC0, 0xFFC0, 0, 0x8000, 0xFC00}, 0xFF80);
+  });
+}
+
+TEST(SimdBitsTest, BitsAreCounted) {
+  ForEachTarget([] {
+    Random random(6);
+    for (int64_t bytes = 0; bytes <= 320; bytes += 8) {
+      std::vector<uint8_t> bits(static_cast<size_t>(bytes) + kReadBeyond, 0xFF);
+      int64_t expected = 0;
+      for (int64_t i = 0; i < bytes; ++i) {
+        bits[static_cast<size_t>(i)] = static_cast<uint8_t>(random.Bits());
+        expected += std::popcount(bits[static_cast<size_t>(i)]);
+      }
+      EXPECT_EQ(CountBits(bits.data(), bytes), expected) << bytes;
+    }
   });
 }
 
