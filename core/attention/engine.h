@@ -44,10 +44,9 @@ struct AttentionData {
 };
 
 // Rows [row_begin, row_end) of batch entry `batch` and key head `kv_head`, row_end <=
-// plan.q_used[batch] * group. The query
-// rows of the head's group are stacked query-major: row r is query r / group of head
-// kv_head * group + r % group. So rows of one tile are close in position, and a key
-// block is read once for all heads that share it.
+// plan.q_used[batch] * group. The query rows of the head's group are stacked query-major: row
+// r is query r / group of head kv_head * group + r % group. So rows of one tile are close in
+// position, and a key block is read once for all heads that share it.
 struct Tile {
   int64_t batch = 0;
   int64_t kv_head = 0;
@@ -110,7 +109,8 @@ enum class EngineKind { kOnednn, kFused };
 const char* EngineName(EngineKind kind);
 // Names accepted by ParseEngine, `auto` first.
 std::vector<std::string> EngineNames();
-// Resolves a name; `auto` by the compiled-in table. Fails with kInvalidArgument.
+// Resolves a name; `auto` is the engine that was measured to be the fastest on every row of
+// ./dev bench, whatever the machine. Fails with kInvalidArgument.
 absl::StatusOr<EngineKind> ParseEngine(std::string_view name);
 
 // The calling thread's engine of that kind, made at first use. Lives as long as the thread.

@@ -30,11 +30,12 @@ absl::StatusOr<FloatRows> FloatRowsLoader::Load(const TokenRows& tokens, int64_t
   const int64_t stride = RoundUp(tokens.dim, simd::kRowMultiple);
   if (absl::Status status = scratch_.Reserve(padded * stride); !status.ok()) return status;
   const int64_t token_bytes = tokens.stride * ElementBytes(tokens.dtype);
-  if (tokens.stride == stride) {
+  if (tokens.stride == tokens.dim && tokens.dim == stride) {
     simd::LoadRow(tokens.base + begin * token_bytes, tokens.dtype, (end - begin) * stride, scratch_.data());
-  }
-  for (int64_t i = begin; i < end && tokens.stride != stride; ++i) {
-    simd::LoadRow(tokens.base + i * token_bytes, tokens.dtype, tokens.dim, scratch_.data() + (i - begin) * stride);
+  } else {
+    for (int64_t i = begin; i < end; ++i) {
+      simd::LoadRow(tokens.base + i * token_bytes, tokens.dtype, tokens.dim, scratch_.data() + (i - begin) * stride);
+    }
   }
   std::fill(scratch_.data() + (end - begin) * stride, scratch_.data() + padded * stride, 0.0F);
   return FloatRows{scratch_.data(), stride};

@@ -140,12 +140,6 @@ void AddRow(const float* addend, int64_t count, float* row) {
   for (; k < n; ++k) row[k] += addend[k];
 }
 
-void ShiftRow(float addend, int64_t count, float* row) {
-  const V shift = hn::Set(D(), addend);
-  ForVectors(row, static_cast<size_t>(count), row,
-             [&](const float* s, float* to) { hn::StoreU(hn::Add(hn::LoadU(D(), s), shift), D(), to); });
-}
-
 void AddScaledRow(const float* addend, int64_t count, float factor, float* row) {
   const D d;
   const V scale = hn::Set(d, factor);
@@ -185,7 +179,6 @@ HWY_EXPORT(StoreRow);
 HWY_EXPORT(AllFiniteHalves);
 HWY_EXPORT(CapRow);
 HWY_EXPORT(AddRow);
-HWY_EXPORT(ShiftRow);
 HWY_EXPORT(AddScaledRow);
 HWY_EXPORT(AddAlibiRow);
 
@@ -202,7 +195,6 @@ bool AllFiniteRow(const std::byte* source, DataType dtype, int64_t n) {
 }
 void CapRow(float* row, int64_t n, float cap) { HWY_DYNAMIC_DISPATCH(CapRow)(row, n, cap); }
 void AddRow(const float* addend, int64_t n, float* row) { HWY_DYNAMIC_DISPATCH(AddRow)(addend, n, row); }
-void ShiftRow(float addend, int64_t n, float* row) { HWY_DYNAMIC_DISPATCH(ShiftRow)(addend, n, row); }
 void AddScaledRow(const float* addend, int64_t n, float factor, float* row) {
   HWY_DYNAMIC_DISPATCH(AddScaledRow)(addend, n, factor, row);
 }

@@ -26,9 +26,6 @@ void CapRow(float* row, int64_t n, float cap);
 // row[k] += addend[k].
 void AddRow(const float* addend, int64_t n, float* row);
 
-// row[k] += addend.
-void ShiftRow(float addend, int64_t n, float* row);
-
 // row[k] += factor * addend[k].
 void AddScaledRow(const float* addend, int64_t n, float factor, float* row);
 

@@ -4,7 +4,7 @@
 // rows, softmax needs no sums across lanes, and the bits of a row depend on nothing but
 // the row. What is left of a width beyond the rows is computed and forgotten.
 //
-// Strips are 64-byte aligned. Chosen at run time as in simd.h. Thread-safe.
+// Strips are aligned as vectors are. Chosen at run time as in simd.h. Thread-safe.
 #ifndef ATTND_CORE_ATTENTION_SIMD_STRIP_H_
 #define ATTND_CORE_ATTENTION_SIMD_STRIP_H_
 
@@ -24,7 +24,8 @@ int64_t StripWidth(int64_t rows);
 
 // scores[k, r] = scale times the sum over i < dim of key k's element i times query[i, r], i
 // ascending, for k < keys. Raises max[r] to the largest of them; NaN does not count.
-// keys * dim floats from `soon` on are brought nearer to the processor on the way.
+// As many bytes as the keys have are brought nearer from `soon` on, on the way: a hint, which
+// need not be memory.
 void StripScores(const float* query, int64_t width, int64_t dim, float scale, const FloatRows& key, int64_t keys,
                  float* scores, float* max, const float* soon = nullptr);
 

@@ -17,9 +17,11 @@
 
 namespace attnd {
 
-// Entries with more stacked rows than this have work for all workers anyway.
+// Entries with more stacked rows than this are not cut: an engine's state of many rows is not
+// that of a few.
 inline constexpr int64_t kSplitRows = 4;
-// Keys of a part: enough to take longer than merging it, and less than 2 ms.
+// Keys of a part: enough to take longer than merging it, and with a head_dim of some hundreds
+// less than 2 ms.
 inline constexpr int64_t kKeysPerPart = 8192;
 
 // The parts of an entry's keys, in order.

@@ -34,11 +34,14 @@ int64_t StripRowsPerTile(const AttentionPlan& plan) {
   // About 2 ms of products, of which moving a float takes the time of 64.
   constexpr double kFlopsPerTile = 2.3e8;
   constexpr double kMostRows = 256;
+  // Small problems are cut into so many tiles that workers stay level to the end.
+  constexpr double kLeastTiles = 16;
   constexpr double kFlopsPerFloatMoved = 64;
   const auto dim = static_cast<double>(plan.dims.head_dim + plan.dims.value_dim);
   const double flops_per_row = dim * (2 * static_cast<double>(plan.dims.kv_len) + kFlopsPerFloatMoved);
+  const double level = static_cast<double>(plan.rows) / kLeastTiles;
   const int64_t strip = simd::FullStripWidth();
-  const auto rows = static_cast<int64_t>(std::min(kMostRows, kFlopsPerTile / flops_per_row));
+  const auto rows = static_cast<int64_t>(std::min({kMostRows, kFlopsPerTile / flops_per_row, level}));
   return std::max<int64_t>(1, rows / strip) * strip;
 }
 
@@ -118,6 +121,13 @@ absl::Status StripTile::MakeStrips() {
   return absl::OkStatus();
 }
 
+Tile StripTile::TileOf(const Strip& strip) const {
+  Tile rows = tile_;
+  rows.row_begin = tile_.row_begin + strip.row;
+  rows.row_end = rows.row_begin + strip.rows;
+  return rows;
+}
+
 // Whether the strip's rows are queries of one head that fill it.
 bool StripTile::EvenlyApart(const Strip& strip) const { return plan_->dims.group() == 1 && strip.rows == strip.width; }
 
@@ -134,12 +144,7 @@ void StripTile::LoadQuery(const Strip& strip) {
     for (int64_t i = 0; i < strip.rows * dim; i += kFloatsPerLine) __builtin_prefetch(next + i);
     return;
   }
-  for (int64_t r = 0; r < strip.rows; ++r) {
-    const RowPlace place = PlaceOf(plan_->dims, tile_, strip.row + r);
-    const int64_t at = plan_->QueryAt(tile_.batch, place.head, place.query);
-    float* row = rows_.data() + r * stride;
-    simd::LoadRow(data_->query + at * ElementBytes(dtype), dtype, dim, row);
-  }
+  LoadQueryRows(*plan_, *data_, TileOf(strip), rows_.data(), stride);
   std::fill(rows_.data() + strip.rows * stride, rows_.data() + strip.width * stride, 0.0F);
   simd::RowsToStrip(rows_.data(), stride, strip.width, dim, strip.query);
 }
@@ -327,10 +332,7 @@ RowCounts StripTile::Finish(const Strip& strip) {
 RowCounts StripTile::WriteConverted(const Strip& strip) {
   const int64_t stride = RoundUp(plan_->dims.value_dim, simd::kRowMultiple);
   simd::StripToRows(strip.acc, strip.width, plan_->dims.value_dim, rows_.data(), stride);
-  Tile rows = tile_;
-  rows.row_begin = tile_.row_begin + strip.row;
-  rows.row_end = rows.row_begin + strip.rows;
-  return WriteRows(*plan_, *data_, rows,
+  return WriteRows(*plan_, *data_, TileOf(strip),
                    {row_max_.data() + strip.row, row_sum_.data() + strip.row, rows_.data(), stride});
 }
 

@@ -20,7 +20,7 @@
 namespace attnd {
 
 // Rows per tile: whole strips, as many as fit a step of about 2 ms, so that a block of keys
-// serves many rows. Bits do not depend on it.
+// serves many rows, but not so many that few tiles are left. Bits do not depend on it.
 int64_t StripRowsPerTile(const AttentionPlan& plan);
 
 // Thread-compatible.
@@ -74,6 +74,8 @@ class StripTile {
   absl::Status AddPoisonedValues(Strip& strip, KeyRange keys);
   [[nodiscard]] bool AllFinite(KeyRange keys) const;
   [[nodiscard]] bool Sees(const Strip& strip, int64_t r, int64_t key) const;
+  // The strip's rows as a tile of their own.
+  [[nodiscard]] Tile TileOf(const Strip& strip) const;
   [[nodiscard]] bool EvenlyApart(const Strip& strip) const;
   RowCounts Finish(const Strip& strip);
   RowCounts WriteFloats(const Strip& strip);

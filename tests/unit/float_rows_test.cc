@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -52,6 +53,26 @@ class Tokens {
 void ExpectRows(const FloatRows& rows, int64_t begin, int64_t end) {
   for (int64_t t = begin; t < end; ++t) {
     for (int64_t i = 0; i < kDim; ++i) ASSERT_EQ(rows.row(t - begin)[i], ElementAt(t, i)) << t;
+  }
+}
+
+// Memory of exactly the tokens: reading beyond it is for sanitizers to see.
+TEST(FloatRowsTest, NothingIsReadBehindTheLastToken) {
+  FloatRowsLoader loader;
+  for (const int64_t stride : {7, 16, 32}) {
+    for (int64_t dim = 1; dim <= stride; ++dim) {
+      std::vector<uint16_t> halves(static_cast<size_t>(2 * stride + dim));
+      for (size_t i = 0; i < halves.size(); ++i) halves[i] = static_cast<uint16_t>(0x3F80 + i);
+      const TokenRows tokens{reinterpret_cast<const std::byte*>(halves.data()), DataType::kBfloat16, stride, dim, 3};
+      const auto rows = loader.Load(tokens, 1, 3, 1, /*finite=*/false);
+      ASSERT_THAT(rows, IsOk());
+      for (int64_t t = 1; t < 3; ++t) {
+        for (int64_t i = 0; i < dim; ++i) {
+          const uint32_t bits = uint32_t{halves[static_cast<size_t>(t * stride + i)]} << 16;
+          ASSERT_EQ(rows->row(t - 1)[i], std::bit_cast<float>(bits)) << stride << " " << dim;
+        }
+      }
+    }
   }
 }
 
