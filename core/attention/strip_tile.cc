@@ -35,7 +35,7 @@ int64_t StripRowsPerTile(const AttentionPlan& plan) {
   constexpr double kFlopsPerTile = 2.3e8;
   constexpr double kMostRows = 256;
   // Small problems are cut into so many tiles that workers stay level to the end.
-  constexpr double kLeastTiles = 16;
+  constexpr double kLeastTiles = 8;
   constexpr double kFlopsPerFloatMoved = 64;
   const auto dim = static_cast<double>(plan.dims.head_dim + plan.dims.value_dim);
   const double flops_per_row = dim * (2 * static_cast<double>(plan.dims.kv_len) + kFlopsPerFloatMoved);

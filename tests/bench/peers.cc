@@ -5,10 +5,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <csignal>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <thread>
 #include <utility>
 
 namespace attnd::bench {
@@ -154,6 +156,8 @@ bool Peer::Open(const Row& row) {
 
 double Peer::Turn(double least_seconds) {
   const Json answer = Ask(questions_, answers_, {{"turn", least_seconds}});
+  // Threads of peers go on turning for a while, which must not be at the next turn's cost.
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
   return answer.is_object() ? answer.value("seconds", -1.0) : -1.0;
 }
 
