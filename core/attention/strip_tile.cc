@@ -172,7 +172,7 @@ absl::Status StripTile::AddBlock(KeyRange block) {
 absl::Status StripTile::AddToStrip(Strip& strip, KeyRange block) {
   KeyRange keys = strip.any.Intersect(block);
   if (keys.empty()) return absl::OkStatus();
-  // Whole bytes of visibility; and which of two sums a key goes to must not depend on others.
+  // Whole bytes of visibility.
   keys.begin = keys.begin / 8 * 8;
   first_key_ = keys.begin;
   KeyRange all = strip.all.Intersect(keys);
@@ -206,7 +206,8 @@ absl::Status StripTile::AddToStrip(Strip& strip, KeyRange block) {
 
 void StripTile::LoadBits(const Strip& strip, KeyRange keys) {
   const int64_t stride = block_visibility_.bits_stride;
-  bits_.resize(static_cast<size_t>(RoundUp(keys.size(), 8) * simd::kMaxStripWidth / 8));
+  // The last row of bits is read as a whole word, wherever in it a vector begins.
+  bits_.resize(static_cast<size_t>((RoundUp(keys.size(), 8) + 1) * simd::kMaxStripWidth / 8));
   simd::TransposeBits(block_visibility_.bits + strip.row * stride + keys.begin / 8, stride, strip.rows, strip.width,
                       keys.size(), bits_.data());
 }
