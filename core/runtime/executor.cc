@@ -318,7 +318,7 @@ void Executor::Impl::ExecutePrepare(Entry* entry) {
 
 void Executor::Impl::ExecuteTile(Entry* entry, int64_t tile) {
   const Time begin = clock_.Now();
-  const absl::Status status = entry->job->RunTile(tile);
+  absl::Status status = entry->job->RunTile(tile);
   const double seconds = Seconds(clock_.Now() - begin);
   Ended ended;
   {
@@ -332,7 +332,8 @@ void Executor::Impl::ExecuteTile(Entry* entry, int64_t tile) {
     ++entry->tiles_done;
     --entry->steps_running;
     if (!status.ok()) {
-      Stop(entry, status, ended);
+      // Moved: only the thread that calls Done owns it from here on.
+      Stop(entry, std::move(status), ended);
     } else if (entry->tiles_done == entry->tiles && !entry->end.has_value()) {
       Stop(entry, absl::OkStatus(), ended);
     } else {
