@@ -30,6 +30,10 @@ struct FloatRows {
   int64_t stride = 0;
 
   [[nodiscard]] const float* row(int64_t i) const { return data + i * stride; }
+  // The same as tokens of `dim` elements.
+  [[nodiscard]] TokenRows AsTokens(int64_t dim, int64_t count) const {
+    return {reinterpret_cast<const std::byte*>(data), DataType::kFloat32, stride, dim, count};
+  }
 };
 
 // Thread-compatible.

@@ -8,6 +8,7 @@
 #include "core/attention/score_blocks.h"
 #include "core/attention/scratch.h"
 #include "core/attention/simd.h"
+#include "core/attention/simd_pairs.h"
 #include "core/attention/simd_strip.h"
 #include "core/attention/simd_thin.h"
 #include "core/attention/simd_transpose.h"
@@ -69,14 +70,22 @@ class StripProducts final : public ScoreProducts {
     LoadQueryRows(plan, data, tile, rows_.data(), stride);
     std::fill(rows_.data() + rows * stride, rows_.data() + width_ * stride, 0.0F);
     simd::RowsToStrip(rows_.data(), stride, width_, dim, query_.data());
+    in_pairs_ = StripInPairs(plan, tile.batch);
+    if (in_pairs_) simd::StripToPairs(dim, query_.data());
     return absl::OkStatus();
   }
 
   absl::Status Scores(const TokenRows& keys, int64_t begin, int64_t end, float* scores, int64_t stride) override {
+    if (absl::Status status = scores_.Reserve(width_ * stride); !status.ok()) return status;
     const auto key = keys_.Load(keys, begin, end, 1, /*finite=*/false);
     if (!key.ok()) return key.status();
-    if (absl::Status status = scores_.Reserve(width_ * stride); !status.ok()) return status;
-    simd::StripScores(query_.data(), width_, keys.dim, 1, *key, end - begin, scores_.data(), ignored_max_);
+    if (in_pairs_) {
+      const int64_t count = end - begin;
+      simd::PairScores(query_.data(), 1, key->AsTokens(keys.dim, count), 0, count, scores_.data(), ignored_max_,
+                       nullptr);
+    } else {
+      simd::StripScores(query_.data(), width_, keys.dim, 1, *key, end - begin, scores_.data(), ignored_max_);
+    }
     simd::StripToRows(scores_.data(), width_, end - begin, scores, stride);
     return absl::OkStatus();
   }
@@ -87,6 +96,7 @@ class StripProducts final : public ScoreProducts {
   Scratch query_;
   Scratch scores_;
   int64_t width_ = 0;
+  bool in_pairs_ = false;
   alignas(64) float ignored_max_[simd::kMaxStripWidth] = {};
 };
 

@@ -13,6 +13,8 @@
 #define HWY_TARGET_INCLUDE "core/attention/simd_strip.cc"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 #include "hwy/highway.h"
+//
+#include "core/attention/simd_blocks-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace attnd::simd::HWY_NAMESPACE {
@@ -66,28 +68,6 @@ int64_t WidthOf(int64_t rows) {
   const auto lanes = static_cast<int64_t>(kLanes);
   return rows <= half ? half : (rows + lanes - 1) / lanes * lanes;
 }
-
-// Calls Block's Run<S, n> with n = `rows`, which is at most kMost.
-template <class Block, class S, size_t kMost, typename... Args>
-HWY_INLINE void RunRows(size_t rows, const Args&... args) {
-  if constexpr (kMost > 0) {
-    if (rows == kMost) {
-      Block::template Run<S, kMost>(args...);
-    } else {
-      RunRows<Block, S, kMost - 1>(rows, args...);
-    }
-  }
-}
-
-// Cuts `count` things into runs of nearly equal length, at most S::kRows: begin of run i of n.
-HWY_INLINE size_t RunBegin(size_t count, size_t i, size_t n) { return count * i / n; }
-template <class S>
-HWY_INLINE size_t RunsOf(size_t count) {
-  return (count + S::kRows - 1) / S::kRows;
-}
-
-// Into the second cache: the first one is full of the strip.
-HWY_INLINE void BringNearer(const float* memory) { __builtin_prefetch(memory, 0, 2); }
 
 struct ScoreBlock {
   // Of kKeys keys.

@@ -8,6 +8,7 @@
 #include "core/attention/row_results.h"
 #include "core/attention/score_blocks.h"
 #include "core/attention/simd.h"
+#include "core/attention/simd_pairs.h"
 #include "core/attention/simd_rows.h"
 #include "core/attention/simd_transpose.h"
 
@@ -45,6 +46,11 @@ int64_t StripRowsPerTile(const AttentionPlan& plan) {
   return std::max<int64_t>(1, rows / strip) * strip;
 }
 
+bool StripInPairs(const AttentionPlan& plan, int64_t batch) {
+  const int64_t rows = plan.q_used[batch] * plan.dims.group();
+  return rows <= simd::kPairWidth && simd::InPairs(simd::StripWidth(rows));
+}
+
 void StripTile::Begin(const AttentionPlan& plan, const AttentionData& data, const Tile& tile) {
   plan_ = &plan;
   data_ = &data;
@@ -52,6 +58,7 @@ void StripTile::Begin(const AttentionPlan& plan, const AttentionData& data, cons
   key_ = KeysOf(plan, data, tile);
   value_ = ValuesOf(plan, data, tile);
   staged_ = HasScoreStages(plan);
+  in_pairs_ = StripInPairs(plan, tile.batch);
   visibility_.Begin(plan, data, tile);
   stages_.Begin(plan, data, tile);
 }
@@ -116,6 +123,7 @@ absl::Status StripTile::MakeStrips() {
     std::fill(strip.max, strip.max + strip.width, kNegInf);
     std::fill(strip.sum, strip.sum + strip.width, 0.0F);
     LoadQuery(strip);
+    if (in_pairs_) simd::StripToPairs(dims.head_dim, strip.query);
     strips_.push_back(strip);
   }
   return absl::OkStatus();
@@ -155,17 +163,31 @@ absl::Status StripTile::AddBlock(KeyRange block) {
     block_visibility_ = visibility_.Block(block.begin, block.end);
     if (block_visibility_.kind == BlockVisibility::Kind::kNone) return absl::OkStatus();
   }
-  const auto key = key_loader_.Load(key_, block.begin, block.end, 1, /*finite=*/false);
-  if (!key.ok()) return key.status();
-  const auto value = value_loader_.Load(value_, block.begin, block.end, 1, /*finite=*/false);
-  if (!value.ok()) return value.status();
-  block_key_ = *key;
-  block_value_ = *value;
+  keys_loaded_ = false;
+  values_loaded_ = false;
   // Masks make all strips ask.
   block_finite_ = visibility_.hides_inside() && AllFinite(block);
   for (Strip& strip : strips_) {
     if (absl::Status status = AddToStrip(strip, block); !status.ok()) return status;
   }
+  return absl::OkStatus();
+}
+
+absl::Status StripTile::LoadKeys() {
+  if (keys_loaded_) return absl::OkStatus();
+  const auto key = key_loader_.Load(key_, block_.begin, block_.end, 1, /*finite=*/false);
+  if (!key.ok()) return key.status();
+  block_key_ = *key;
+  keys_loaded_ = true;
+  return absl::OkStatus();
+}
+
+absl::Status StripTile::LoadValues() {
+  if (values_loaded_) return absl::OkStatus();
+  const auto value = value_loader_.Load(value_, block_.begin, block_.end, 1, /*finite=*/false);
+  if (!value.ok()) return value.status();
+  block_value_ = *value;
+  values_loaded_ = true;
   return absl::OkStatus();
 }
 
@@ -184,6 +206,9 @@ absl::Status StripTile::AddToStrip(Strip& strip, KeyRange block) {
     if (all.empty()) LoadBits(strip, in_block);
   }
   if (all.empty()) all = {keys.end, keys.end};
+  if (!ReadInPlace(key_)) {
+    if (absl::Status status = LoadKeys(); !status.ok()) return status;
+  }
   const Part parts[3] = {{{keys.begin, all.begin}, false}, {all, true}, {{all.end, keys.end}, false}};
 
   std::fill(block_max_, block_max_ + strip.width, kNegInf);
@@ -213,29 +238,47 @@ void StripTile::LoadBits(const Strip& strip, KeyRange keys) {
 }
 
 void StripTile::Score(const Strip& strip, KeyRange keys, float* max) {
+  const std::byte* soon = SoonAtScores(strip, keys);
+  float* scores = ScoresAt(strip, keys.begin);
+  if (in_pairs_) {
+    simd::PairScores(strip.query, plan_->scale, BlockTokens(key_, block_key_), keys.begin - block_.begin,
+                     keys.end - block_.begin, scores, max, soon);
+    return;
+  }
   const FloatRows key{block_key_.row(keys.begin - block_.begin), block_key_.stride};
-  simd::StripScores(strip.query, strip.width, plan_->dims.head_dim, plan_->scale, key, keys.size(),
-                    ScoresAt(strip, keys.begin), max, SoonAtScores(strip, keys));
+  simd::StripScores(strip.query, strip.width, key_.dim, plan_->scale, key, keys.size(), scores, max,
+                    reinterpret_cast<const float*>(soon));
+}
+
+bool StripTile::ReadInPlace(const TokenRows& tokens) const { return in_pairs_ && simd::PairsRead(tokens.dtype); }
+
+TokenRows StripTile::BlockTokens(const TokenRows& tokens, const FloatRows& floats) const {
+  if (!ReadInPlace(tokens)) return floats.AsTokens(tokens.dim, block_.size());
+  TokenRows rows = tokens;
+  rows.base += block_.begin * tokens.stride * ElementBytes(tokens.dtype);
+  rows.count -= block_.begin;
+  return rows;
 }
 
 // Behind the last key there is often the next head.
-const float* StripTile::Soon(const TokenRows& tokens, int64_t key) {
+const std::byte* StripTile::Soon(const TokenRows& tokens, int64_t key) {
   if (tokens.stride != tokens.dim) return nullptr;
-  return reinterpret_cast<const float*>(tokens.base + key * tokens.stride * ElementBytes(tokens.dtype));
+  return tokens.base + key * tokens.stride * ElementBytes(tokens.dtype);
 }
 
 // What is read in place is read by the first strip: keys, and then values. What is converted
 // is read as a whole before the first strip.
-const float* StripTile::SoonAtScores(const Strip& strip, KeyRange keys) const {
-  if (value_.dtype == DataType::kFloat32) {
+const std::byte* StripTile::SoonAtScores(const Strip& strip, KeyRange keys) const {
+  if (value_.dtype == DataType::kFloat32 || ReadInPlace(value_)) {
     return strip.row == strips_.front().row ? Soon(value_, keys.begin) : nullptr;
   }
   return strip.row == strips_.back().row ? Soon(key_, keys.end) : nullptr;
 }
 
-const float* StripTile::SoonAtValues(const Strip& strip, KeyRange keys) const {
+const std::byte* StripTile::SoonAtValues(const Strip& strip, KeyRange keys) const {
   if (strip.row != strips_.back().row) return nullptr;
-  return value_.dtype == DataType::kFloat32 ? Soon(key_, keys.end) : Soon(value_, keys.end);
+  const bool in_place = value_.dtype == DataType::kFloat32 || ReadInPlace(value_);
+  return in_place ? Soon(key_, keys.end) : Soon(value_, keys.end);
 }
 
 void StripTile::ApplyStages(const Strip& strip, KeyRange keys) {
@@ -266,11 +309,11 @@ void StripTile::Hide(const Strip& strip, KeyRange keys) {
 }
 
 bool StripTile::AllFinite(KeyRange keys) const {
-  const int64_t dim = plan_->dims.value_dim;
-  const float* first = block_value_.row(keys.begin - block_.begin);
-  if (block_value_.stride == dim) return simd::AllFinite(first, keys.size() * dim);
+  const int64_t token = value_.stride * ElementBytes(value_.dtype);
+  const std::byte* first = value_.base + keys.begin * token;
+  if (value_.stride == value_.dim) return simd::AllFiniteRow(first, value_.dtype, keys.size() * value_.dim);
   for (int64_t k = 0; k < keys.size(); ++k) {
-    if (!simd::AllFinite(first + k * block_value_.stride, dim)) return false;
+    if (!simd::AllFiniteRow(first + k * token, value_.dtype, value_.dim)) return false;
   }
   return true;
 }
@@ -280,10 +323,20 @@ absl::Status StripTile::AddValues(Strip& strip, KeyRange keys, const Part (&part
     if (part.seen_by_all || part.keys.empty() || block_finite_ || AllFinite(part.keys)) continue;
     return AddPoisonedValues(strip, keys);
   }
-  const FloatRows value{block_value_.row(keys.begin - block_.begin), block_value_.stride};
-  simd::StripAddValues(scores_.data(), strip.width, keys.size(), value, plan_->dims.value_dim,
-                       strip.empty ? nullptr : alpha_, strip.acc, SoonAtValues(strip, keys));
+  const std::byte* soon = SoonAtValues(strip, keys);
+  const float* alpha = strip.empty ? nullptr : alpha_;
   strip.empty = false;
+  if (!ReadInPlace(value_)) {
+    if (absl::Status status = LoadValues(); !status.ok()) return status;
+  }
+  if (in_pairs_) {
+    simd::PairAddValues(scores_.data(), BlockTokens(value_, block_value_), keys.begin - block_.begin,
+                        keys.end - block_.begin, alpha, strip.acc, soon);
+  } else {
+    const FloatRows value{block_value_.row(keys.begin - block_.begin), block_value_.stride};
+    simd::StripAddValues(scores_.data(), strip.width, keys.size(), value, value_.dim, alpha, strip.acc,
+                         reinterpret_cast<const float*>(soon));
+  }
   return absl::OkStatus();
 }
 
@@ -297,6 +350,7 @@ bool StripTile::Sees(const Strip& strip, int64_t r, int64_t key) const {
 // is NaN. So the sums get 0 in the place of such values, and rows that do see them get them
 // afterwards, one by one: the others keep their bits.
 absl::Status StripTile::AddPoisonedValues(Strip& strip, KeyRange keys) {
+  if (absl::Status status = LoadValues(); !status.ok()) return status;
   const int64_t dim = plan_->dims.value_dim;
   const FloatRows value{block_value_.row(keys.begin - block_.begin), block_value_.stride};
   if (absl::Status status = clean_values_.Reserve(keys.size() * dim); !status.ok()) return status;

@@ -4,6 +4,7 @@
 #ifndef ATTND_CORE_ATTENTION_STRIP_TILE_H_
 #define ATTND_CORE_ATTENTION_STRIP_TILE_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -22,6 +23,10 @@ namespace attnd {
 // Rows per tile: whole strips, as many as fit a step of about 2 ms, so that a block of keys
 // serves many rows, but not so many that few tiles are left. Bits do not depend on it.
 int64_t StripRowsPerTile(const AttentionPlan& plan);
+
+// Whether the products of the entry's rows are those of simd_pairs.h: when there are few in all,
+// so that a row's bits do not depend on the strip it is in.
+bool StripInPairs(const AttentionPlan& plan, int64_t batch);
 
 // Thread-compatible.
 class StripTile {
@@ -42,7 +47,7 @@ class StripTile {
     // Keys that some, and that all of the rows may see.
     KeyRange any;
     KeyRange all;
-    float* query = nullptr;  // [head_dim, width]
+    float* query = nullptr;  // [head_dim, width], or pairs
     float* acc = nullptr;    // [value_dim, width]
     float* max = nullptr;    // [width]
     float* sum = nullptr;    // [width]
@@ -59,15 +64,22 @@ class StripTile {
   absl::Status MakeStrips();
   void LoadQuery(const Strip& strip);
   absl::Status AddBlock(KeyRange block);
+  // The block at hand as floats, if it is not there yet.
+  absl::Status LoadKeys();
+  absl::Status LoadValues();
   absl::Status AddToStrip(Strip& strip, KeyRange block);
   // Turns to what the strip sees of `keys` of the block.
   void LoadBits(const Strip& strip, KeyRange keys);
   void Score(const Strip& strip, KeyRange keys, float* max);
   // Where tokens are from `key` on, or nullptr if they do not lie one behind the other.
-  static const float* Soon(const TokenRows& tokens, int64_t key);
+  static const std::byte* Soon(const TokenRows& tokens, int64_t key);
+  // Whether they are not converted beforehand, if of 16 bits.
+  [[nodiscard]] bool ReadInPlace(const TokenRows& tokens) const;
+  // Those of the block at hand, in place or loaded as `floats`.
+  [[nodiscard]] TokenRows BlockTokens(const TokenRows& tokens, const FloatRows& floats) const;
   // What a strip should bring nearer while it reads keys, and values.
-  [[nodiscard]] const float* SoonAtScores(const Strip& strip, KeyRange keys) const;
-  [[nodiscard]] const float* SoonAtValues(const Strip& strip, KeyRange keys) const;
+  [[nodiscard]] const std::byte* SoonAtScores(const Strip& strip, KeyRange keys) const;
+  [[nodiscard]] const std::byte* SoonAtValues(const Strip& strip, KeyRange keys) const;
   void ApplyStages(const Strip& strip, KeyRange keys);
   void Hide(const Strip& strip, KeyRange keys);
   absl::Status AddValues(Strip& strip, KeyRange keys, const Part (&parts)[3]);
@@ -93,6 +105,7 @@ class StripTile {
   TokenRows value_;
   // Whether scores need more than the scale.
   bool staged_ = false;
+  bool in_pairs_ = false;
 
   TileVisibility visibility_;
   ScoreStages stages_;
@@ -101,6 +114,8 @@ class StripTile {
   std::vector<Strip> strips_;
   // The block at hand.
   KeyRange block_;
+  bool keys_loaded_ = false;
+  bool values_loaded_ = false;
   FloatRows block_key_;
   FloatRows block_value_;
   // Whether all of its values are known to be finite.

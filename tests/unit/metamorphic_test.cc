@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/attention/fused_engine.h"
+#include "core/attention/simd_pairs.h"
 #include "tests/support/compare.h"
 #include "tests/support/isa.h"
 #include "tests/support/random.h"
@@ -274,12 +275,15 @@ TEST(MetamorphicTest, AConstantAddedToAllLogitsMovesTheLseOnly) {
   });
 }
 
-// Whether few rows of a key head are few, and many many, with shared and with repeated heads.
+// Whether rows of a key head, being few or many, are computed in the same way with shared and with
+// repeated heads.
 bool SharedAndRepeatedGoTheSameWay(const RequestCase& c) {
   if (TestEngine() != EngineKind::kFused) return true;
   for (int64_t b = 0; b < c.dims.batch; ++b) {
     const int64_t queries = c.QueryEnd(b);
-    if (queries <= kFusedThinRows && queries * c.dims.group() > kFusedThinRows) return false;
+    for (const int64_t few : {kFusedThinRows, simd::kPairWidth}) {
+      if (queries <= few && queries * c.dims.group() > few) return false;
+    }
   }
   return true;
 }
