@@ -64,6 +64,8 @@ struct RowPlace {
 inline RowPlace PlaceOf(const Dims& dims, const Tile& tile, int64_t r) {
   const int64_t stacked = tile.row_begin + r;
   if (tile.only_head >= 0) return {tile.only_head, stacked};
+  // Divisions take time.
+  if (dims.heads == dims.kv_heads) return {tile.kv_head, stacked};
   return {tile.kv_head * dims.group() + stacked % dims.group(), stacked / dims.group()};
 }
 

@@ -36,6 +36,7 @@ RowEnd EndRow(const AttentionPlan& plan, const AttentionData& data, int64_t batc
     *sum = *sum * end.keep + std::exp(sink - new_max);
     *max = new_max;
   }
+  if (data.lse == nullptr && data.row_max == nullptr) return end;
   const int64_t row = plan.LseAt(batch, place.head, place.query);
   if (data.lse != nullptr) data.lse[row] = *sum == 0 ? kNegInf : *max + std::log(*sum);
   if (data.row_max != nullptr) {

@@ -306,34 +306,45 @@ struct Softmax {
 constexpr bool kFusedMultiplyAdd = HWY_ARCH_X86 ? HWY_TARGET <= HWY_AVX2 : HWY_ARCH_ARM_A64 != 0;
 
 struct Divide {
+  // Of one vector of rows. Returns NaN for rows with a result that is not finite, 0 for others. `plain`: every factor
+  // is 1 and no sum 0.
+  template <class S, bool plain>
+  static HWY_INLINE typename S::V Columns(typename S::V factor, typename S::V divisor, size_t dim, float* acc) {
+    const typename S::D d;
+    const auto reciprocal = hn::Div(hn::Set(d, 1.0F), divisor);
+    const auto none = hn::Eq(divisor, hn::Zero(d));
+    auto bad = hn::Zero(d);
+    for (float* at = acc; at < acc + dim * S::kWidth; at += S::kWidth) {
+      auto x = hn::Load(d, at);
+      if constexpr (!plain) x = hn::Mul(x, factor);
+      auto quotient = hn::Mul(x, reciprocal);
+      if constexpr (kFusedMultiplyAdd) {
+        // One correction leaves the error of a division (Markstein, IBM J. Res. Dev. 34(1), 1990);
+        // of an infinite quotient it is NaN.
+        const auto corrected = hn::MulAdd(hn::NegMulAdd(quotient, divisor, x), reciprocal, quotient);
+        quotient = hn::IfThenElse(hn::Eq(corrected, corrected), corrected, quotient);
+      } else {
+        quotient = hn::Div(x, divisor);
+      }
+      if constexpr (!plain) quotient = hn::IfThenZeroElse(none, quotient);
+      bad = hn::MulAdd(quotient, hn::Zero(d), bad);
+      hn::Store(quotient, d, at);
+    }
+    return bad;
+  }
+
   template <class S>
   static HWY_INLINE void Run(const float* keep, const float* sum, size_t dim, float* acc, uint64_t* not_finite) {
     const typename S::D d;
-    const hn::RebindToSigned<typename S::D> di;
-    const auto exponent = hn::Set(di, 0x7F800000);
     for (size_t v = 0; v < S::kWidth; v += S::kVectorLanes) {
       const auto factor = hn::Load(d, keep + v);
       const auto divisor = hn::Load(d, sum + v);
-      const auto reciprocal = hn::Div(hn::Set(d, 1.0F), divisor);
-      const auto none = hn::Eq(divisor, hn::Zero(d));
-      auto bad = hn::FirstN(di, 0);
-      for (float* at = acc + v; at < acc + dim * S::kWidth; at += S::kWidth) {
-        const auto x = hn::Mul(hn::Load(d, at), factor);
-        auto quotient = hn::Mul(x, reciprocal);
-        if constexpr (kFusedMultiplyAdd) {
-          // One correction leaves the error of a division (Markstein, IBM J. Res. Dev. 34(1), 1990);
-          // of an infinite quotient it is NaN.
-          const auto corrected = hn::MulAdd(hn::NegMulAdd(quotient, divisor, x), reciprocal, quotient);
-          quotient = hn::IfThenElse(hn::Eq(corrected, corrected), corrected, quotient);
-        } else {
-          quotient = hn::Div(x, divisor);
-        }
-        quotient = hn::IfThenZeroElse(none, quotient);
-        bad = hn::Or(bad, hn::Eq(hn::And(hn::BitCast(di, quotient), exponent), exponent));
-        hn::Store(quotient, d, at);
-      }
+      const bool plain =
+          hn::AllTrue(d, hn::Eq(factor, hn::Set(d, 1.0F))) && hn::AllFalse(d, hn::Eq(divisor, hn::Zero(d)));
+      const auto bad =
+          plain ? Columns<S, true>(factor, divisor, dim, acc + v) : Columns<S, false>(factor, divisor, dim, acc + v);
       uint8_t bits[8] = {};
-      hn::StoreMaskBits(di, bad, bits);
+      hn::StoreMaskBits(d, hn::Ne(bad, bad), bits);
       for (size_t i = 0; i < (S::kVectorLanes + 7) / 8; ++i) *not_finite |= uint64_t{bits[i]} << (8 * i + v);
     }
   }

@@ -107,14 +107,7 @@ absl::Status StripTile::MakeStrips() {
     strip.row = row;
     strip.rows = std::min(full, rows - row);
     strip.width = simd::StripWidth(strip.rows);
-    strip.all = {0, key_.count};
-    for (int64_t r = row; r < row + strip.rows; ++r) {
-      const KeyRange keys = visibility_.Keys(r);
-      strip.all = strip.all.Intersect(keys);
-      if (keys.empty()) continue;
-      strip.any =
-          strip.any.empty() ? keys : KeyRange{std::min(strip.any.begin, keys.begin), std::max(strip.any.end, keys.end)};
-    }
+    SeeKeys(strip);
     strip.query = memory;
     strip.acc = strip.query + head_dim * full;
     strip.max = strip.acc + value_dim * full;
@@ -129,6 +122,21 @@ absl::Status StripTile::MakeStrips() {
   return absl::OkStatus();
 }
 
+void StripTile::SeeKeys(Strip& strip) const {
+  strip.any = visibility_.any();
+  strip.all = visibility_.all();
+  if (strip.any == strip.all) return;
+  strip.any = {};
+  strip.all = {0, key_.count};
+  for (int64_t r = strip.row; r < strip.row + strip.rows; ++r) {
+    const KeyRange keys = visibility_.Keys(r);
+    strip.all = strip.all.Intersect(keys);
+    if (keys.empty()) continue;
+    strip.any =
+        strip.any.empty() ? keys : KeyRange{std::min(strip.any.begin, keys.begin), std::max(strip.any.end, keys.end)};
+  }
+}
+
 Tile StripTile::TileOf(const Strip& strip) const {
   Tile rows = tile_;
   rows.row_begin = tile_.row_begin + strip.row;
@@ -137,7 +145,9 @@ Tile StripTile::TileOf(const Strip& strip) const {
 }
 
 // Whether the strip's rows are queries of one head that fill it.
-bool StripTile::EvenlyApart(const Strip& strip) const { return plan_->dims.group() == 1 && strip.rows == strip.width; }
+bool StripTile::EvenlyApart(const Strip& strip) const {
+  return plan_->dims.heads == plan_->dims.kv_heads && strip.rows == strip.width;
+}
 
 void StripTile::LoadQuery(const Strip& strip) {
   const int64_t dim = plan_->dims.head_dim;

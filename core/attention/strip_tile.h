@@ -62,6 +62,7 @@ class StripTile {
 
   void Begin(const AttentionPlan& plan, const AttentionData& data, const Tile& tile);
   absl::Status MakeStrips();
+  void SeeKeys(Strip& strip) const;
   void LoadQuery(const Strip& strip);
   absl::Status AddBlock(KeyRange block);
   // The block at hand as floats, if it is not there yet.

@@ -45,6 +45,8 @@ class TileVisibility {
 
   // Keys from the first to the last that some row may see; {0, 0} if there is none.
   [[nodiscard]] KeyRange any() const { return any_; }
+  // Keys that every row may see.
+  [[nodiscard]] KeyRange all() const { return all_; }
 
   // Keys that row `r` may see; all that it sees, unless hides_inside().
   [[nodiscard]] KeyRange Keys(int64_t r) const { return row_keys_[static_cast<size_t>(r)]; }

@@ -25,6 +25,7 @@ struct KeyRange {
   [[nodiscard]] KeyRange Intersect(KeyRange other) const {
     return {std::max(begin, other.begin), std::min(end, other.end)};
   }
+  friend bool operator==(const KeyRange&, const KeyRange&) = default;
 };
 
 // Where entries begin in per-token lists, and how many tokens they have there.
