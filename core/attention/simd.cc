@@ -8,6 +8,8 @@
 #define HWY_TARGET_INCLUDE "core/attention/simd.cc"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 #include "hwy/highway.h"
+//
+#include "core/attention/simd_floats-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace attnd::simd::HWY_NAMESPACE {
@@ -202,19 +204,6 @@ bool AllFinite(const float* values, int64_t count) {
   return finite;
 }
 
-// Whether MulAdd rounds once. On x86 it does from AVX2 on; better targets are smaller numbers.
-constexpr bool kFusedMultiplyAdd = HWY_ARCH_X86 ? HWY_TARGET <= HWY_AVX2 : HWY_ARCH_ARM_A64 != 0;
-
-// x / divisor by the divisor's reciprocal and one correction, which leaves the error of a
-// division (Markstein, IBM J. Res. Dev. 34(1), 1990) and takes half its time.
-HWY_INLINE V Divide(V x, V divisor, V reciprocal) {
-  if constexpr (!kFusedMultiplyAdd) return hn::Div(x, divisor);
-  const V q = hn::Mul(x, reciprocal);
-  const V corrected = hn::MulAdd(hn::NegMulAdd(q, divisor, x), reciprocal, q);
-  // Of an infinite quotient the correction is NaN.
-  return hn::IfThenElse(hn::Eq(corrected, corrected), corrected, q);
-}
-
 bool DivideRow(const float* source, int64_t count, float divisor, float* destination) {
   const D d;
   const DI di;
@@ -227,13 +216,13 @@ bool DivideRow(const float* source, int64_t count, float divisor, float* destina
   size_t i = 0;
   for (; i + Lanes() <= n; i += Lanes()) {
     const V x = hn::LoadU(d, source + i);
-    const V q = ordinary ? Divide(x, l, reciprocal) : hn::Div(x, l);
+    const V q = ordinary ? Quotient(x, l, reciprocal) : hn::Div(x, l);
     bad = hn::Or(bad, hn::Eq(hn::And(hn::BitCast(di, q), exponent), exponent));
     hn::StoreU(q, d, destination + i);
   }
   bool finite = hn::AllFalse(di, bad);
   for (; i < n; ++i) {
-    const V q = ordinary ? Divide(hn::Set(d, source[i]), l, reciprocal) : hn::Set(d, source[i] / divisor);
+    const V q = ordinary ? Quotient(hn::Set(d, source[i]), l, reciprocal) : hn::Set(d, source[i] / divisor);
     destination[i] = hn::GetLane(q);
     finite = finite && std::isfinite(destination[i]);
   }

@@ -15,6 +15,7 @@
 #include "hwy/highway.h"
 //
 #include "core/attention/simd_blocks-inl.h"
+#include "core/attention/simd_floats-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace attnd::simd::HWY_NAMESPACE {
@@ -22,7 +23,6 @@ namespace attnd::simd::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 constexpr float kNegInf = -std::numeric_limits<float>::infinity();
-constexpr size_t kLanes = hn::MaxLanes(hn::ScalableTag<float>());
 constexpr bool kManyRegisters = HWY_MAX_BYTES == 64 || HWY_ARCH_ARM_A64;
 
 // How a strip lies in vectors: kCount of them, each of D's lanes.
@@ -40,8 +40,6 @@ struct Shape {
 };
 
 constexpr size_t kFullVectors = kManyRegisters ? 2 : 3;
-using FullTag = hn::ScalableTag<float>;
-using HalfTag = hn::CappedTag<float, kLanes >= 16 ? kLanes / 2 : kLanes>;
 
 // Runs Kernel's Run for the shape of `width`.
 template <class Kernel, typename... Args>
@@ -302,9 +300,6 @@ struct Softmax {
   }
 };
 
-// Whether MulAdd rounds once. On x86 it does from AVX2 on; better targets are smaller numbers.
-constexpr bool kFusedMultiplyAdd = HWY_ARCH_X86 ? HWY_TARGET <= HWY_AVX2 : HWY_ARCH_ARM_A64 != 0;
-
 struct Divide {
   // Of one vector of rows. Returns NaN for rows with a result that is not finite, 0 for others. `plain`: every factor
   // is 1 and no sum 0.
@@ -317,15 +312,7 @@ struct Divide {
     for (float* at = acc; at < acc + dim * S::kWidth; at += S::kWidth) {
       auto x = hn::Load(d, at);
       if constexpr (!plain) x = hn::Mul(x, factor);
-      auto quotient = hn::Mul(x, reciprocal);
-      if constexpr (kFusedMultiplyAdd) {
-        // One correction leaves the error of a division (Markstein, IBM J. Res. Dev. 34(1), 1990);
-        // of an infinite quotient it is NaN.
-        const auto corrected = hn::MulAdd(hn::NegMulAdd(quotient, divisor, x), reciprocal, quotient);
-        quotient = hn::IfThenElse(hn::Eq(corrected, corrected), corrected, quotient);
-      } else {
-        quotient = hn::Div(x, divisor);
-      }
+      auto quotient = Quotient(x, divisor, reciprocal);
       if constexpr (!plain) quotient = hn::IfThenZeroElse(none, quotient);
       bad = hn::MulAdd(quotient, hn::Zero(d), bad);
       hn::Store(quotient, d, at);

@@ -9,6 +9,8 @@
 #define HWY_TARGET_INCLUDE "core/attention/simd_transpose.cc"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 #include "hwy/highway.h"
+//
+#include "core/attention/simd_floats-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace attnd::simd::HWY_NAMESPACE {
@@ -108,21 +110,19 @@ HWY_INLINE void ColumnsToRows(D d, const float* strip, int64_t width, int64_t n,
   }
 }
 
-using FullTag = hn::ScalableTag<float>;
-constexpr auto kLanes = static_cast<int64_t>(hn::MaxLanes(FullTag()));
-using HalfTag = hn::CappedTag<float, kLanes >= 16 ? kLanes / 2 : kLanes>;
+constexpr auto kFullWidth = static_cast<int64_t>(kLanes);
 
 template <bool kAdd>
 HWY_INLINE void ToStrip(const float* rows, int64_t stride, int64_t width, int64_t n, float* strip) {
-  if (width < kLanes) return ColumnsToStrip<kAdd>(HalfTag(), rows, stride, width, n, strip);
-  for (int64_t r = 0; r < width; r += kLanes) {
+  if (width < kFullWidth) return ColumnsToStrip<kAdd>(HalfTag(), rows, stride, width, n, strip);
+  for (int64_t r = 0; r < width; r += kFullWidth) {
     ColumnsToStrip<kAdd>(FullTag(), rows + r * stride, stride, width, n, strip + r);
   }
 }
 
 void ToRows(const float* strip, int64_t width, int64_t n, float* rows, int64_t stride) {
-  if (width < kLanes) return ColumnsToRows(HalfTag(), strip, width, n, rows, stride);
-  for (int64_t r = 0; r < width; r += kLanes) {
+  if (width < kFullWidth) return ColumnsToRows(HalfTag(), strip, width, n, rows, stride);
+  for (int64_t r = 0; r < width; r += kFullWidth) {
     ColumnsToRows(FullTag(), strip + r, width, n, rows + r * stride, stride);
   }
 }
