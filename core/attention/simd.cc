@@ -23,31 +23,7 @@ constexpr float kNegInf = -std::numeric_limits<float>::infinity();
 
 HWY_INLINE size_t Lanes() { return hn::Lanes(D()); }
 
-// exp(x) for x <= 0 or NaN, relative error below 2^-22; 0 below -87.3, so no denormals.
-// x = n ln2 + r with n rounded by adding 1.5 * 2^23, then a polynomial in r and 2^n by
-// the exponent's bits.
-HWY_INLINE V ExpNonPositive(V x) {
-  const D d;
-  const DI di;
-  const V magic = hn::Set(d, 12582912.0F);
-  const V shifted = hn::MulAdd(x, hn::Set(d, 1.44269504F), magic);
-  const V n = hn::Sub(shifted, magic);
-  V r = hn::NegMulAdd(n, hn::Set(d, 0.693359375F), x);
-  r = hn::NegMulAdd(n, hn::Set(d, -2.12194440e-4F), r);
-  V p = hn::Set(d, 1.9875691500e-4F);
-  p = hn::MulAdd(p, r, hn::Set(d, 1.3981999507e-3F));
-  p = hn::MulAdd(p, r, hn::Set(d, 8.3334519073e-3F));
-  p = hn::MulAdd(p, r, hn::Set(d, 4.1665795894e-2F));
-  p = hn::MulAdd(p, r, hn::Set(d, 1.6666665459e-1F));
-  p = hn::MulAdd(p, r, hn::Set(d, 5.0000001201e-1F));
-  const V exp_r = hn::Add(hn::MulAdd(hn::Mul(r, r), p, r), hn::Set(d, 1.0F));
-  const auto exponent = hn::ShiftLeft<23>(hn::Add(hn::BitCast(di, shifted), hn::Set(di, 127)));
-  // A product, not an addition to the bits: NaN must stay NaN.
-  const V result = hn::Mul(exp_r, hn::BitCast(d, exponent));
-  return hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, -87.3F)), result);
-}
-
-float ExpNonPositive1(float x) { return hn::GetLane(ExpNonPositive(hn::Set(D(), x))); }
+float ExpNonPositive1(float x) { return hn::GetLane(ExpNonPositive(D(), hn::Set(D(), x))); }
 
 void ScaleRow(const float* source, int64_t count, float factor, float* destination) {
   const D d;
@@ -115,15 +91,15 @@ HWY_INLINE float ExpRow(float* HWY_RESTRICT row, size_t keys, float max) {
   V s1 = s0;
   size_t k = 0;
   for (; k + 2 * Lanes() <= keys; k += 2 * Lanes()) {
-    const V p0 = ExpNonPositive(hn::Sub(hn::Load(d, row + k), m));
-    const V p1 = ExpNonPositive(hn::Sub(hn::Load(d, row + k + Lanes()), m));
+    const V p0 = ExpNonPositive(d, hn::Sub(hn::Load(d, row + k), m));
+    const V p1 = ExpNonPositive(d, hn::Sub(hn::Load(d, row + k + Lanes()), m));
     hn::Store(p0, d, row + k);
     hn::Store(p1, d, row + k + Lanes());
     s0 = hn::Add(s0, p0);
     s1 = hn::Add(s1, p1);
   }
   for (; k < keys; k += Lanes()) {
-    const V p = ExpNonPositive(hn::Sub(hn::Load(d, row + k), m));
+    const V p = ExpNonPositive(d, hn::Sub(hn::Load(d, row + k), m));
     hn::Store(p, d, row + k);
     s0 = hn::Add(s0, p);
   }
@@ -179,11 +155,11 @@ void WeightsRow(const float* scores, int64_t count, float max, float sum, float*
   const V l = hn::Set(d, sum);
   size_t k = 0;
   for (; k + Lanes() <= keys; k += Lanes()) {
-    hn::StoreU(hn::Div(ExpNonPositive(hn::Sub(hn::Load(d, scores + k), m)), l), d, destination + k);
+    hn::StoreU(hn::Div(ExpNonPositive(d, hn::Sub(hn::Load(d, scores + k), m)), l), d, destination + k);
   }
   if (k < keys) {
     HWY_ALIGN float tail[HWY_MAX_BYTES / sizeof(float)];
-    hn::Store(hn::Div(ExpNonPositive(hn::Sub(hn::Load(d, scores + k), m)), l), d, tail);
+    hn::Store(hn::Div(ExpNonPositive(d, hn::Sub(hn::Load(d, scores + k), m)), l), d, tail);
     std::copy(tail, tail + (keys - k), destination + k);
   }
 }
