@@ -13,6 +13,7 @@
 #include "tests/support/isa.h"
 #include "tests/support/random.h"
 #include "tests/support/run_request.h"
+#include "tests/support/sanitizers.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/test_engine.h"
 
@@ -114,10 +115,10 @@ TEST(SplitTest, WorkersAndOrderDoNotMatter) {
   for (const RequestCase& c : Cases()) {
     SCOPED_TRACE(c.ToString());
     const CaseResult expected = RunCase(c, {});
-    for (const int workers : {1, 2, 3}) {
+    for (const int workers : kSanitized ? std::vector{2} : std::vector{1, 2, 3}) {
       EXPECT_TRUE(SameResults(RunCase(c, {.workers = workers, .shuffle_seed = {}}), expected));
     }
-    for (const uint64_t seed : {1, 2, 3}) {
+    for (uint64_t seed = 1; seed <= (kSanitized ? 1 : 3); ++seed) {
       EXPECT_TRUE(SameResults(RunCase(c, {.workers = 0, .shuffle_seed = seed}), expected));
     }
   }

@@ -178,7 +178,10 @@ class PoisonTest {
   }
 
   // Keys at ends of vectors, bytes and blocks.
-  static std::vector<int64_t> Places() { return {0, 1, 127, 128, 159, 160, 250, 335, 336, 355, 399}; }
+  static std::vector<int64_t> Places() {
+    if (kSanitized) return {0, 128, 159, 336, 399};
+    return {0, 1, 127, 128, 159, 160, 250, 335, 336, 355, 399};
+  }
 
   void CheckValue(int64_t key, float poison) {
     RequestCase c = case_;
