@@ -1,9 +1,14 @@
 #include "tests/integration/fake_server.h"
 
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstring>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -139,9 +144,16 @@ std::vector<float> ValuesOf(const v1::Tensor& tensor) {
   return values;
 }
 
+// Bound for as long as the process lives, so that no other test's server gets it.
 std::string UnusedAddress() {
-  const FakeServer gone({});
-  return gone.address();
+  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof(address);
+  EXPECT_EQ(bind(fd, reinterpret_cast<const sockaddr*>(&address), size), 0);
+  EXPECT_EQ(getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size), 0);
+  return "127.0.0.1:" + std::to_string(ntohs(address.sin_port));
 }
 
 }  // namespace attnd
