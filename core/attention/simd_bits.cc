@@ -48,14 +48,21 @@ HWY_INLINE void Keep(const T* elements, int64_t count, uint8_t* bits, Test test,
   }
 }
 
-void KeepByBool(const std::byte* mask, int64_t n, bool keep, uint8_t* bits) {
-  const auto* bytes = reinterpret_cast<const uint8_t*>(mask);
+// The same row by row.
+template <typename T, typename Test, typename Test1>
+HWY_INLINE void KeepInRows(const ElementRows& elements, int64_t n, const BitRows& bits, Test test, Test1 test1) {
+  for (int64_t r = 0; r < bits.rows; ++r) {
+    Keep(reinterpret_cast<const T*>(elements.rows[r] + elements.offset), n, bits.bits + r * bits.stride, test, test1);
+  }
+}
+
+void KeepByBool(const ElementRows& mask, int64_t n, bool keep, const BitRows& bits) {
   if (keep) {
-    Keep(
-        bytes, n, bits, [](auto d, auto v) { return hn::Ne(v, hn::Zero(d)); }, [](uint8_t b) { return b != 0; });
+    KeepInRows<uint8_t>(
+        mask, n, bits, [](auto d, auto v) { return hn::Ne(v, hn::Zero(d)); }, [](uint8_t b) { return b != 0; });
   } else {
-    Keep(
-        bytes, n, bits, [](auto d, auto v) { return hn::Eq(v, hn::Zero(d)); }, [](uint8_t b) { return b == 0; });
+    KeepInRows<uint8_t>(
+        mask, n, bits, [](auto d, auto v) { return hn::Eq(v, hn::Zero(d)); }, [](uint8_t b) { return b == 0; });
   }
 }
 
@@ -65,13 +72,13 @@ void KeepEqual(const int32_t* ids, int64_t n, int32_t id, uint8_t* bits) {
 }
 
 template <typename T>
-HWY_INLINE void KeepOther(const std::byte* elements, int64_t n, T value, uint8_t* bits) {
-  Keep(
-      reinterpret_cast<const T*>(elements), n, bits, [value](auto d, auto v) { return hn::Ne(v, hn::Set(d, value)); },
+HWY_INLINE void KeepOther(const ElementRows& elements, int64_t n, T value, const BitRows& bits) {
+  KeepInRows<T>(
+      elements, n, bits, [value](auto d, auto v) { return hn::Ne(v, hn::Set(d, value)); },
       [value](T v) { return v != value; });
 }
 
-void KeepAboveMinusInfinity(const std::byte* bias, DataType dtype, int64_t n, uint8_t* bits) {
+void KeepAboveMinusInfinity(const ElementRows& bias, DataType dtype, int64_t n, const BitRows& bits) {
   switch (dtype) {
     case DataType::kFloat32:
       return KeepOther<uint32_t>(bias, n, 0xFF800000, bits);
@@ -114,25 +121,45 @@ HWY_EXPORT(KeepByBool);
 HWY_EXPORT(KeepEqual);
 HWY_EXPORT(KeepAboveMinusInfinity);
 
-void KeepByBool(const std::byte* mask, int64_t n, bool keep, uint8_t* bits) {
+void KeepByBool(const ElementRows& mask, int64_t n, bool keep, const BitRows& bits) {
   HWY_DYNAMIC_DISPATCH(KeepByBool)(mask, n, keep, bits);
 }
 void KeepEqual(const int32_t* ids, int64_t n, int32_t id, uint8_t* bits) {
   HWY_DYNAMIC_DISPATCH(KeepEqual)(ids, n, id, bits);
 }
-void KeepAboveMinusInfinity(const std::byte* bias, DataType dtype, int64_t n, uint8_t* bits) {
+void KeepAboveMinusInfinity(const ElementRows& bias, DataType dtype, int64_t n, const BitRows& bits) {
   HWY_DYNAMIC_DISPATCH(KeepAboveMinusInfinity)(bias, dtype, n, bits);
 }
 
 int64_t CountBits(const uint8_t* bits, int64_t bytes) { return HWY_DYNAMIC_DISPATCH(CountBits)(bits, bytes); }
 
-void KeepByBit(const std::byte* mask, int64_t n, bool keep, uint8_t* bits) {
-  const uint8_t flip = keep ? 0 : 0xFF;
-  const int64_t whole = n / 8;
-  for (int64_t i = 0; i < whole; ++i) bits[i] = static_cast<uint8_t>(bits[i] & (static_cast<uint8_t>(mask[i]) ^ flip));
+namespace {
+
+// Keeps bits by those of `mask` turned over where `flip` says so.
+void KeepByBitInRow(const uint8_t* mask, int64_t n, uint8_t flip, uint8_t* bits) {
+  const uint64_t flips = flip * 0x0101010101010101ULL;
+  int64_t i = 0;
+  for (; i + 8 <= n / 8; i += 8) {
+    uint64_t word = 0;
+    uint64_t other = 0;
+    std::memcpy(&word, bits + i, sizeof(word));
+    std::memcpy(&other, mask + i, sizeof(other));
+    word &= other ^ flips;
+    std::memcpy(bits + i, &word, sizeof(word));
+  }
+  for (; i < n / 8; ++i) bits[i] = static_cast<uint8_t>(bits[i] & (mask[i] ^ flip));
   if (n % 8 == 0) return;
   const auto behind = static_cast<uint8_t>(0xFF << (n % 8));
-  bits[whole] = static_cast<uint8_t>(bits[whole] & ((static_cast<uint8_t>(mask[whole]) ^ flip) | behind));
+  bits[i] = static_cast<uint8_t>(bits[i] & ((mask[i] ^ flip) | behind));
+}
+
+}  // namespace
+
+void KeepByBit(const ElementRows& mask, int64_t n, bool keep, const BitRows& bits) {
+  for (int64_t r = 0; r < bits.rows; ++r) {
+    KeepByBitInRow(reinterpret_cast<const uint8_t*>(mask.rows[r] + mask.offset), n, keep ? 0 : 0xFF,
+                   bits.bits + r * bits.stride);
+  }
 }
 
 }  // namespace attnd::simd

@@ -24,35 +24,18 @@ void SetRange(KeyRange range, uint8_t* bits) {
   for (; k < range.end; ++k) bits[k / 8] = static_cast<uint8_t>(bits[k / 8] | 1U << (k % 8));
 }
 
-// Leaves in `both` the bits that `bits` has, too, in whole words.
-void Intersect(const uint8_t* bits, int64_t bytes, uint8_t* both) {
-  for (int64_t i = 0; i < bytes; i += 8) {
-    uint64_t word = 0;
-    uint64_t old = 0;
-    std::memcpy(&word, bits + i, sizeof(word));
-    std::memcpy(&old, both + i, sizeof(old));
-    old &= word;
-    std::memcpy(both + i, &old, sizeof(old));
-  }
+// The 64 bits of keys `first` and behind, 1 for those of `range`.
+uint64_t WordOf(KeyRange range, int64_t first) {
+  const auto low_bits = [first](int64_t key) {
+    const int64_t n = std::clamp<int64_t>(key - first, 0, 64);
+    return n == 64 ? ~uint64_t{0} : (uint64_t{1} << n) - 1;
+  };
+  return low_bits(range.end) & ~low_bits(range.begin);
 }
 
 // Whole bytes that `keys` elements of a row of a mask or bias take.
 int64_t RowBytes(const BroadcastPlan& plan, int64_t keys) {
   return plan.dtype == DataType::kBit ? keys / 8 : keys * ElementBytes(plan.dtype);
-}
-
-// Takes what a broadcast mask or bias hides out of a row's bits for keys [begin, end).
-template <typename Keep>
-void HideByElements(const BroadcastPlan& plan, const std::byte* row, int64_t begin, int64_t end, uint8_t* bits,
-                    Keep keep) {
-  if (plan.per_key) {
-    keep(row + RowBytes(plan, begin), end - begin, bits);
-    return;
-  }
-  // One element for all keys.
-  uint8_t one[1 + kReadBeyond] = {1};
-  keep(row, 1, one);
-  if (one[0] == 0) std::memset(bits, 0, static_cast<size_t>(BytesOf(end - begin)));
 }
 
 }  // namespace
@@ -110,18 +93,24 @@ void TileVisibility::LocateRows() {
   for (size_t i = 0; i < plan_->biases.size(); ++i) locate(plan_->biases[i], data_->biases[i]);
 }
 
+void TileVisibility::BringNearer(int64_t row, int64_t rows, KeyRange keys) const {
+  for (size_t i = 0; i < plan_->masks.size(); ++i) BringNearer(plan_->masks[i], i, row, rows, keys);
+  for (size_t i = 0; i < plan_->biases.size(); ++i) {
+    BringNearer(plan_->biases[i], plan_->masks.size() + i, row, rows, keys);
+  }
+}
+
 // Elements of a block lie far apart from row to row, where no prefetcher of the machine's
 // own finds them.
-const std::byte* TileVisibility::ElementsOf(const BroadcastPlan& plan, int64_t i, int64_t r, int64_t begin,
-                                            int64_t end) const {
-  constexpr int64_t kRowsAhead = 8;
+void TileVisibility::BringNearer(const BroadcastPlan& plan, size_t i, int64_t row, int64_t rows, KeyRange keys) const {
   constexpr int64_t kLine = 64;
-  const std::byte* const* rows = elements_.data() + i * rows_;
-  if (plan.per_key && r + kRowsAhead < rows_) {
-    const std::byte* ahead = rows[r + kRowsAhead] + RowBytes(plan, begin);
-    for (int64_t at = 0; at < RowBytes(plan, end - begin); at += kLine) __builtin_prefetch(ahead + at);
+  if (!plan.per_key) return;
+  const std::byte* const* first = elements_.data() + static_cast<int64_t>(i) * rows_ + row;
+  const int64_t begin = RowBytes(plan, keys.begin);
+  const int64_t end = RowBytes(plan, keys.end);
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t at = begin; at < end; at += kLine) __builtin_prefetch(first[r] + at, 0, 2);
   }
-  return rows[r];
 }
 
 bool TileVisibility::HidesInside() const {
@@ -155,49 +144,97 @@ BlockVisibility TileVisibility::BlockByRanges(int64_t begin, int64_t end) {
 BlockVisibility TileVisibility::BlockByBits(int64_t begin, int64_t end) {
   BlockVisibility block{.kind = BlockVisibility::Kind::kSome};
   const int64_t bytes = BytesOf(end - begin);
-  bits_.assign(static_cast<size_t>(rows_ * bytes + kReadBeyond), 0);
-  seen_by_all_.assign(static_cast<size_t>(bytes), 0xFF);
-  for (int64_t r = 0; r < rows_; ++r) {
-    uint8_t* bits = bits_.data() + r * bytes;
-    const KeyRange seen = row_keys_[static_cast<size_t>(r)].Intersect({begin, end});
-    if (!seen.empty()) {
-      SetRange({seen.begin - begin, seen.end - begin}, bits);
-      HideInRow(r, begin, end, bits);
-    }
-    Intersect(bits, bytes, seen_by_all_.data());
-  }
+  bits_.resize(static_cast<size_t>(rows_ * bytes + kReadBeyond));
+  SetRanges(begin, end);
+  HideByDocuments(begin, end);
+  for (size_t i = 0; i < plan_->masks.size(); ++i) HideByMask(i, begin, end);
+  for (size_t i = 0; i < plan_->biases.size(); ++i) HideByBias(i, begin, end);
   block.pairs = simd::CountBits(bits_.data(), rows_ * bytes);
+  if (block.pairs == rows_ * (end - begin)) return {.pairs = block.pairs};
+  if (block.pairs == 0) block.kind = BlockVisibility::Kind::kNone;
+  FindSeenByAll(bytes);
   block.bits = bits_.data();
   block.bits_stride = bytes;
   block.seen_by_all = seen_by_all_.data();
-  if (block.pairs == 0) block.kind = BlockVisibility::Kind::kNone;
-  if (block.pairs == rows_ * (end - begin)) block = {.pairs = block.pairs};
   return block;
 }
 
-void TileVisibility::HideInRow(int64_t r, int64_t begin, int64_t end, uint8_t* bits) const {
-  const int64_t keys = end - begin;
-  if (const auto& documents = plan_->visibility.documents; documents != nullptr && documents->scattered(tile_.batch)) {
-    simd::KeepEqual(documents->KeyIds(tile_.batch, begin), keys,
-                    documents->QueryId(tile_.batch, PlaceOf(plan_->dims, tile_, r).query), bits);
+// Gives every row the bits of its range.
+void TileVisibility::SetRanges(int64_t begin, int64_t end) {
+  const KeyRange block{begin, end};
+  const bool same = all_.begin <= begin && end <= all_.end;
+  const int64_t bytes = BytesOf(end - begin);
+  for (int64_t first = begin; first < end; first += 64) {
+    uint8_t* bits = bits_.data() + (first - begin) / 8;
+    const uint64_t whole = WordOf(block, first);
+    for (int64_t r = 0; r < rows_; ++r) {
+      const uint64_t word = same ? whole : whole & WordOf(row_keys_[static_cast<size_t>(r)], first);
+      std::memcpy(bits + r * bytes, &word, sizeof(word));
+    }
   }
-  for (size_t i = 0; i < plan_->masks.size(); ++i) {
-    const BroadcastPlan& mask = plan_->masks[i];
-    HideByElements(mask, ElementsOf(mask, static_cast<int64_t>(i), r, begin, end), begin, end, bits,
-                   [&mask](const std::byte* elements, int64_t n, uint8_t* row_bits) {
-                     if (mask.dtype == DataType::kBit) {
-                       simd::KeepByBit(elements, n, mask.keep, row_bits);
-                     } else {
-                       simd::KeepByBool(elements, n, mask.keep, row_bits);
-                     }
-                   });
+}
+
+void TileVisibility::FindSeenByAll(int64_t bytes) {
+  seen_by_all_.resize(static_cast<size_t>(bytes));
+  for (int64_t i = 0; i < bytes; i += 8) {
+    uint64_t all = ~uint64_t{0};
+    for (int64_t r = 0; r < rows_; ++r) {
+      uint64_t word = 0;
+      std::memcpy(&word, bits_.data() + r * bytes + i, sizeof(word));
+      all &= word;
+    }
+    std::memcpy(seen_by_all_.data() + i, &all, sizeof(all));
   }
-  for (size_t i = 0; i < plan_->biases.size(); ++i) {
-    const BroadcastPlan& bias = plan_->biases[i];
-    HideByElements(bias, ElementsOf(bias, static_cast<int64_t>(plan_->masks.size() + i), r, begin, end), begin, end,
-                   bits, [&bias](const std::byte* elements, int64_t n, uint8_t* row_bits) {
-                     simd::KeepAboveMinusInfinity(elements, bias.dtype, n, row_bits);
-                   });
+}
+
+void TileVisibility::HideByDocuments(int64_t begin, int64_t end) {
+  const auto& documents = plan_->visibility.documents;
+  if (documents == nullptr || !documents->scattered(tile_.batch)) return;
+  const int32_t* ids = documents->KeyIds(tile_.batch, begin);
+  const int64_t bytes = BytesOf(end - begin);
+  for (int64_t r = 0; r < rows_; ++r) {
+    simd::KeepEqual(ids, end - begin, documents->QueryId(tile_.batch, PlaceOf(plan_->dims, tile_, r).query),
+                    bits_.data() + r * bytes);
+  }
+}
+
+void TileVisibility::HideByMask(size_t i, int64_t begin, int64_t end) {
+  const BroadcastPlan& mask = plan_->masks[i];
+  HideByElements(mask, i, begin, end, [&mask](const simd::ElementRows& elements, int64_t n, const simd::BitRows& bits) {
+    if (mask.dtype == DataType::kBit) {
+      simd::KeepByBit(elements, n, mask.keep, bits);
+    } else {
+      simd::KeepByBool(elements, n, mask.keep, bits);
+    }
+  });
+}
+
+void TileVisibility::HideByBias(size_t i, int64_t begin, int64_t end) {
+  const BroadcastPlan& bias = plan_->biases[i];
+  HideByElements(bias, plan_->masks.size() + i, begin, end,
+                 [&bias](const simd::ElementRows& elements, int64_t n, const simd::BitRows& bits) {
+                   simd::KeepAboveMinusInfinity(elements, bias.dtype, n, bits);
+                 });
+}
+
+template <typename Keep>
+void TileVisibility::HideByElements(const BroadcastPlan& plan, size_t i, int64_t begin, int64_t end, Keep keep) {
+  constexpr int64_t kRowsAtOnce = 8;
+  const std::byte* const* elements = elements_.data() + static_cast<int64_t>(i) * rows_;
+  const int64_t bytes = BytesOf(end - begin);
+  if (plan.per_key) {
+    for (int64_t r = 0; r < rows_; r += kRowsAtOnce) {
+      const int64_t next = std::min(r + kRowsAtOnce, rows_);
+      BringNearer(plan, i, next, std::min(kRowsAtOnce, rows_ - next), {begin, end});
+      keep({elements + r, RowBytes(plan, begin)}, end - begin, {bits_.data() + r * bytes, bytes, next - r});
+    }
+    return;
+  }
+  // One element for all keys of a row.
+  one_key_.assign(static_cast<size_t>(rows_), 1);
+  keep({elements, 0}, 1, {one_key_.data(), 1, rows_});
+  for (int64_t r = 0; r < rows_; ++r) {
+    if (one_key_[static_cast<size_t>(r)] == 0) std::memset(bits_.data() + r * bytes, 0, static_cast<size_t>(bytes));
   }
 }
 

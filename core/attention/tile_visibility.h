@@ -57,15 +57,24 @@ class TileVisibility {
   // Keys [begin, end) of the entry. REQUIRES: begin is a multiple of 8.
   BlockVisibility Block(int64_t begin, int64_t end);
 
+  // Brings nearer what Block() will read for rows [row, row + rows) and `keys`.
+  void BringNearer(int64_t row, int64_t rows, KeyRange keys) const;
+
  private:
   [[nodiscard]] bool HidesInside() const;
   void LocateRows();
-  // Row `r` of the i-th of masks and biases, whose keys [begin, end) are about to be read.
-  [[nodiscard]] const std::byte* ElementsOf(const BroadcastPlan& plan, int64_t i, int64_t r, int64_t begin,
-                                            int64_t end) const;
+  // The same of the i-th of masks and then biases.
+  void BringNearer(const BroadcastPlan& plan, size_t i, int64_t row, int64_t rows, KeyRange keys) const;
   BlockVisibility BlockByRanges(int64_t begin, int64_t end);
   BlockVisibility BlockByBits(int64_t begin, int64_t end);
-  void HideInRow(int64_t r, int64_t begin, int64_t end, uint8_t* bits) const;
+  void SetRanges(int64_t begin, int64_t end);
+  void HideByDocuments(int64_t begin, int64_t end);
+  void HideByMask(size_t i, int64_t begin, int64_t end);
+  void HideByBias(size_t i, int64_t begin, int64_t end);
+  // Takes what the i-th of masks and then biases hides out of the rows' bits.
+  template <typename Keep>
+  void HideByElements(const BroadcastPlan& plan, size_t i, int64_t begin, int64_t end, Keep keep);
+  void FindSeenByAll(int64_t bytes);
 
   const AttentionPlan* plan_ = nullptr;
   const AttentionData* data_ = nullptr;
@@ -82,6 +91,7 @@ class TileVisibility {
   std::vector<KeyRange> ranges_;
   std::vector<uint8_t> bits_;
   std::vector<uint8_t> seen_by_all_;
+  std::vector<uint8_t> one_key_;
 };
 
 }  // namespace attnd

@@ -15,8 +15,9 @@
 namespace attnd::simd {
 namespace {
 
-// Rows of bits can be read this far beyond their end.
-constexpr size_t kReadBeyond = 8;
+// What must not change before, between and behind rows of bits.
+constexpr int64_t kBetween = 3;
+constexpr int64_t kRows = 3;
 
 // Lengths around those of vectors and bytes.
 std::vector<int64_t> Lengths() {
@@ -26,32 +27,55 @@ std::vector<int64_t> Lengths() {
   return lengths;
 }
 
-// Applies `keep` to random bits and checks that key k loses its bit exactly if not kept(k).
-void ExpectKeeps(int64_t n, Random& random, const std::function<void(uint8_t* bits)>& keep,
-                 const std::function<bool(int64_t k)>& kept) {
-  std::vector<uint8_t> bits(static_cast<size_t>(n + 7) / 8 + kReadBeyond);
+// Applies `keep` to random bits of `rows` rows and checks that key k of row r loses its bit
+// exactly if not kept(r, k).
+void ExpectKeeps(int64_t rows, int64_t n, Random& random, const std::function<void(const BitRows& bits)>& keep,
+                 const std::function<bool(int64_t r, int64_t k)>& kept) {
+  const int64_t stride = (n + 7) / 8 + kBetween;
+  std::vector<uint8_t> bits(static_cast<size_t>(rows * stride));
   for (uint8_t& byte : bits) byte = static_cast<uint8_t>(random.Bits() | random.Bits());
   const std::vector<uint8_t> before = bits;
-  keep(bits.data());
-  for (int64_t k = 0; k < static_cast<int64_t>(bits.size()) * 8; ++k) {
-    const auto bit = [k](const std::vector<uint8_t>& row) { return row[static_cast<size_t>(k) / 8] >> (k % 8) & 1; };
-    const bool stays = k >= n || kept(k);
-    ASSERT_EQ(bit(bits), stays ? bit(before) : 0) << "key " << k << " of " << n;
+  keep({bits.data(), stride, rows});
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t k = 0; k < stride * 8; ++k) {
+      const auto at = static_cast<size_t>(r * stride + k / 8);
+      const bool stays = k >= n || kept(r, k);
+      ASSERT_EQ(bits[at] >> (k % 8) & 1, stays ? before[at] >> (k % 8) & 1 : 0)
+          << "row " << r << " key " << k << " of " << n;
+    }
   }
 }
+
+// Rows of `n` elements that lie `misalign` bytes behind where they are said to be.
+struct Elements {
+  Elements(int64_t bytes, int64_t misalign) : offset(misalign) {
+    for (auto& row : memory) row.resize(static_cast<size_t>(bytes + misalign));
+    for (auto& row : memory) rows.push_back(row.data());
+  }
+
+  [[nodiscard]] ElementRows At() const { return {rows.data(), offset}; }
+  [[nodiscard]] std::byte& Byte(int64_t r, int64_t i) {
+    return memory[static_cast<size_t>(r)][static_cast<size_t>(offset + i)];
+  }
+
+  int64_t offset;
+  std::vector<std::byte> memory[kRows];
+  std::vector<const std::byte*> rows;
+};
 
 TEST(SimdBitsTest, KeepByBoolTakesAnyByteButZeroForTrue) {
   ForEachTarget([] {
     Random random(1);
     for (const int64_t n : Lengths()) {
-      for (const size_t misalign : {0, 1, 3}) {
-        std::vector<std::byte> mask(misalign + static_cast<size_t>(n));
-        for (std::byte& b : mask) b = random.Below(2) == 0 ? std::byte{0} : static_cast<std::byte>(random.Bits());
-        const std::byte* row = mask.data() + misalign;
+      for (const int64_t misalign : {0, 1, 3}) {
+        Elements mask(n, misalign);
+        for (int64_t i = 0; i < kRows * n; ++i) {
+          mask.Byte(i / n, i % n) = random.Below(2) == 0 ? std::byte{0} : static_cast<std::byte>(random.Bits());
+        }
         for (const bool keep : {false, true}) {
           ExpectKeeps(
-              n, random, [&](uint8_t* bits) { KeepByBool(row, n, keep, bits); },
-              [&](int64_t k) { return (row[k] != std::byte{0}) == keep; });
+              kRows, n, random, [&](const BitRows& bits) { KeepByBool(mask.At(), n, keep, bits); },
+              [&](int64_t r, int64_t k) { return (mask.Byte(r, k) != std::byte{0}) == keep; });
         }
       }
     }
@@ -59,18 +83,21 @@ TEST(SimdBitsTest, KeepByBoolTakesAnyByteButZeroForTrue) {
 }
 
 TEST(SimdBitsTest, KeepByBitReadsTheLeastSignificantFirst) {
-  ForEachTarget([] {
-    Random random(2);
-    for (const int64_t n : Lengths()) {
-      std::vector<std::byte> mask(static_cast<size_t>(n + 7) / 8);
-      for (std::byte& b : mask) b = static_cast<std::byte>(random.Bits());
+  Random random(2);
+  for (const int64_t n : Lengths()) {
+    for (const int64_t misalign : {0, 1, 3}) {
+      const int64_t bytes = (n + 7) / 8;
+      Elements mask(bytes, misalign);
+      for (int64_t i = 0; i < kRows * bytes; ++i) {
+        mask.Byte(i / bytes, i % bytes) = static_cast<std::byte>(random.Bits());
+      }
       for (const bool keep : {false, true}) {
         ExpectKeeps(
-            n, random, [&](uint8_t* bits) { KeepByBit(mask.data(), n, keep, bits); },
-            [&](int64_t k) { return (static_cast<int>(mask[static_cast<size_t>(k) / 8]) >> (k % 8) & 1) == keep; });
+            kRows, n, random, [&](const BitRows& bits) { KeepByBit(mask.At(), n, keep, bits); },
+            [&](int64_t r, int64_t k) { return (static_cast<int>(mask.Byte(r, k / 8)) >> (k % 8) & 1) == keep; });
       }
     }
-  });
+  }
 }
 
 TEST(SimdBitsTest, KeepEqualComparesWholeIds) {
@@ -84,8 +111,8 @@ TEST(SimdBitsTest, KeepEqualComparesWholeIds) {
       for (int32_t& id : ids) id = some[static_cast<size_t>(random.Below(static_cast<int64_t>(some.size())))];
       for (const int32_t id : some) {
         ExpectKeeps(
-            n, random, [&](uint8_t* bits) { KeepEqual(ids.data(), n, id, bits); },
-            [&](int64_t k) { return ids[static_cast<size_t>(k)] == id; });
+            1, n, random, [&](const BitRows& bits) { KeepEqual(ids.data(), n, id, bits.bits); },
+            [&](int64_t, int64_t k) { return ids[static_cast<size_t>(k)] == id; });
       }
     }
   });
@@ -96,12 +123,20 @@ void ExpectKeepsAboveMinusInfinity(DataType dtype, const std::vector<T>& some, T
   SCOPED_TRACE(DataTypeName(dtype));
   Random random(4);
   for (const int64_t n : Lengths()) {
-    std::vector<T> bias(static_cast<size_t>(n));
-    for (T& b : bias) b = some[static_cast<size_t>(random.Below(static_cast<int64_t>(some.size())))];
+    std::vector<T> bias[kRows];
+    std::vector<const std::byte*> rows;
+    for (auto& row : bias) {
+      for (int64_t k = 0; k < n + 1; ++k) {
+        row.push_back(some[static_cast<size_t>(random.Below(static_cast<int64_t>(some.size())))]);
+      }
+      rows.push_back(reinterpret_cast<const std::byte*>(row.data()));
+    }
     ExpectKeeps(
-        n, random,
-        [&](uint8_t* bits) { KeepAboveMinusInfinity(reinterpret_cast<const std::byte*>(bias.data()), dtype, n, bits); },
-        [&](int64_t k) { return bias[static_cast<size_t>(k)] != minus_infinity; });
+        kRows, n, random,
+        [&](const BitRows& bits) {
+          KeepAboveMinusInfinity({rows.data(), sizeof(T)}, dtype, n, bits);
+        },
+        [&](int64_t r, int64_t k) { return bias[r][static_cast<size_t>(k) + 1] != minus_infinity; });
   }
 }
 
@@ -122,7 +157,7 @@ TEST(SimdBitsTest, BitsAreCounted) {
   ForEachTarget([] {
     Random random(6);
     for (int64_t bytes = 0; bytes <= 320; bytes += 8) {
-      std::vector<uint8_t> bits(static_cast<size_t>(bytes) + kReadBeyond, 0xFF);
+      std::vector<uint8_t> bits(static_cast<size_t>(bytes) + 8, 0xFF);
       int64_t expected = 0;
       for (int64_t i = 0; i < bytes; ++i) {
         bits[static_cast<size_t>(i)] = static_cast<uint8_t>(random.Bits());
