@@ -197,23 +197,34 @@ struct HideOutside {
 };
 
 struct HideByBits {
+  // A row's keys are a word of its lane, so that a bit selects a key in all rows.
   template <class S>
-  static HWY_INLINE void Run(const uint8_t* visible, size_t keys, float* scores, float* max) {
+  static HWY_INLINE void Run(const uint32_t* visible, size_t keys, float* scores, float* max) {
+    constexpr size_t kWordBits = 32;
     const typename S::D d;
+    const hn::RebindToUnsigned<typename S::D> du;
     const auto hidden = hn::Set(d, kNegInf);
-    for (size_t v = 0; v < S::kWidth; v += S::kVectorLanes) {
-      auto m = hn::Load(d, max + v);
-      for (size_t k = 0; k < keys; ++k) {
-        const uint8_t* bits = visible + k * (kMaxStripWidth / 8) + v / 8;
-        const uint8_t shifted[8] = {static_cast<uint8_t>(*bits >> (v % 8))};
-        const auto seen = hn::LoadMaskBits(d, S::kVectorLanes >= 8 ? bits : shifted);
-        float* at = scores + k * S::kWidth + v;
-        const auto score = hn::IfThenElse(seen, hn::Load(d, at), hidden);
-        hn::Store(score, d, at);
-        m = hn::Max(score, m);
+    typename S::V m[S::kVectors];
+#pragma GCC unroll 4
+    for (size_t v = 0; v < S::kVectors; ++v) m[v] = hn::Load(d, max + v * S::kVectorLanes);
+    for (size_t begin = 0; begin < keys; begin += kWordBits, visible += S::kWidth) {
+      hn::Vec<decltype(du)> words[S::kVectors];
+#pragma GCC unroll 4
+      for (size_t v = 0; v < S::kVectors; ++v) words[v] = hn::LoadU(du, visible + v * S::kVectorLanes);
+      auto bit = hn::Set(du, 1);
+      const size_t end = begin + kWordBits < keys ? begin + kWordBits : keys;
+      for (float* at = scores + begin * S::kWidth; at < scores + end * S::kWidth; bit = hn::Add(bit, bit)) {
+#pragma GCC unroll 4
+        for (size_t v = 0; v < S::kVectors; ++v, at += S::kVectorLanes) {
+          const auto seen = hn::RebindMask(d, hn::TestBit(words[v], bit));
+          const auto score = hn::IfThenElse(seen, hn::Load(d, at), hidden);
+          hn::Store(score, d, at);
+          m[v] = hn::Max(score, m[v]);
+        }
       }
-      hn::Store(m, d, max + v);
     }
+#pragma GCC unroll 4
+    for (size_t v = 0; v < S::kVectors; ++v) hn::Store(m[v], d, max + v * S::kVectorLanes);
   }
 };
 
@@ -312,7 +323,7 @@ void HideOutsideOf(const int32_t* begin, const int32_t* end, int64_t width, int6
                    float* max) {
   ForShape<HideOutside>(width, begin, end, static_cast<size_t>(first), static_cast<size_t>(keys), scores, max);
 }
-void HideByBitsOf(const uint8_t* visible, int64_t width, int64_t keys, float* scores, float* max) {
+void HideByBitsOf(const uint32_t* visible, int64_t width, int64_t keys, float* scores, float* max) {
   ForShape<HideByBits>(width, visible, static_cast<size_t>(keys), scores, max);
 }
 void MaxOf(int64_t width, int64_t keys, const float* scores, float* max) {
@@ -359,7 +370,7 @@ void StripHideOutside(const int32_t* begin, const int32_t* end, int64_t width, i
                       float* scores, float* max) {
   HWY_DYNAMIC_DISPATCH(HideOutsideOf)(begin, end, width, first, keys, scores, max);
 }
-void StripHideByBits(const uint8_t* visible, int64_t width, int64_t keys, float* scores, float* max) {
+void StripHideByBits(const uint32_t* visible, int64_t width, int64_t keys, float* scores, float* max) {
   HWY_DYNAMIC_DISPATCH(HideByBitsOf)(visible, width, keys, scores, max);
 }
 void StripMax(int64_t width, int64_t keys, const float* scores, float* max) {

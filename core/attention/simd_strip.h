@@ -34,8 +34,8 @@ void StripScores(const float* query, int64_t width, int64_t dim, float scale, co
 void StripHideOutside(const int32_t* begin, const int32_t* end, int64_t width, int64_t first, int64_t keys,
                       float* scores, float* max);
 
-// The same where bit r of row k of `visible` is 0; rows of kMaxStripWidth bits.
-void StripHideByBits(const uint8_t* visible, int64_t width, int64_t keys, float* scores, float* max);
+// The same where bit k % 32 of visible[k / 32, r] is 0; words of a strip need not be aligned.
+void StripHideByBits(const uint32_t* visible, int64_t width, int64_t keys, float* scores, float* max);
 
 // Raises max[r] to the largest scores[k, r], k < keys.
 void StripMax(int64_t width, int64_t keys, const float* scores, float* max);

@@ -1,9 +1,8 @@
 #include "core/attention/simd_transpose.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstring>
-
-#include "core/attention/simd_strip.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "core/attention/simd_transpose.cc"
@@ -141,19 +140,6 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace attnd::simd {
-namespace {
-
-// Transposes 8 x 8 bits, byte i being row i (Warren, Hacker's Delight, 7-3).
-uint64_t Transpose8x8(uint64_t x) {
-  uint64_t t = (x ^ (x >> 7)) & 0x00AA00AA00AA00AAULL;
-  x = x ^ t ^ (t << 7);
-  t = (x ^ (x >> 14)) & 0x0000CCCC0000CCCCULL;
-  x = x ^ t ^ (t << 14);
-  t = (x ^ (x >> 28)) & 0x00000000F0F0F0F0ULL;
-  return x ^ t ^ (t << 28);
-}
-
-}  // namespace
 
 HWY_EXPORT(SetStrip);
 HWY_EXPORT(AddToStrip);
@@ -169,22 +155,10 @@ void StripToRows(const float* strip, int64_t width, int64_t n, float* rows, int6
   HWY_DYNAMIC_DISPATCH(ToRows)(strip, width, n, rows, stride);
 }
 
-void TransposeBits(const uint8_t* bits, int64_t stride, int64_t rows, int64_t width, int64_t n, uint8_t* transposed) {
-  constexpr int64_t kBytes = kMaxStripWidth / 8;
-  for (int64_t r = 0; r < width; r += 8) {
-    const uint8_t* first = bits + r * stride;
-    const int64_t present = rows - r;
-    for (int64_t k = 0; k < n; k += 8) {
-      uint64_t block = 0;
-      if (present >= 8) {
-        for (int64_t i = 0; i < 8; ++i) block |= uint64_t{first[i * stride + k / 8]} << (8 * i);
-      } else {
-        for (int64_t i = 0; i < present; ++i) block |= uint64_t{first[i * stride + k / 8]} << (8 * i);
-      }
-      block = Transpose8x8(block);
-      uint8_t* to = transposed + k * kBytes + r / 8;
-      for (int64_t i = 0; i < 8; ++i) to[i * kBytes] = static_cast<uint8_t>(block >> (8 * i));
-    }
+void BitsToStrip(const uint8_t* bits, int64_t stride, int64_t rows, int64_t width, int64_t n, uint32_t* words) {
+  for (int64_t k = 0; k < n; k += 32, words += width) {
+    for (int64_t r = 0; r < rows; ++r) std::memcpy(words + r, bits + r * stride + k / 8, sizeof(*words));
+    std::fill(words + rows, words + width, 0U);
   }
 }
 

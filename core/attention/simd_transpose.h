@@ -19,10 +19,10 @@ void AddRowsToStrip(const float* rows, int64_t stride, int64_t width, int64_t n,
 // rows[r * stride + i] = strip[i, r].
 void StripToRows(const float* strip, int64_t width, int64_t n, float* rows, int64_t stride);
 
-// Bits [rows, n], `stride` bytes from row to row, become [n, kMaxStripWidth]; columns from `rows`
-// to `width` are 0, and those beyond are left alone in whole bytes. Bits are least
-// significant first; n is rounded up to a multiple of 8.
-void TransposeBits(const uint8_t* bits, int64_t stride, int64_t rows, int64_t width, int64_t n, uint8_t* transposed);
+// Bits [rows, n], `stride` bytes from row to row, become words of 32 bits [n / 32, width]: bit j of
+// words[i, r] is bit 32 i + j of row r. Columns from `rows` on are 0. Bits are least significant
+// first; n is rounded up to a multiple of 32, as far as which rows must be readable.
+void BitsToStrip(const uint8_t* bits, int64_t stride, int64_t rows, int64_t width, int64_t n, uint32_t* words);
 
 }  // namespace attnd::simd
 

@@ -241,10 +241,9 @@ absl::Status StripTile::AddToStrip(Strip& strip, KeyRange block) {
 
 void StripTile::LoadBits(const Strip& strip, KeyRange keys) {
   const int64_t stride = block_visibility_.bits_stride;
-  // The last row of bits is read as a whole word, wherever in it a vector begins.
-  bits_.resize(static_cast<size_t>((RoundUp(keys.size(), 8) + 1) * simd::kMaxStripWidth / 8));
-  simd::TransposeBits(block_visibility_.bits + strip.row * stride + keys.begin / 8, stride, strip.rows, strip.width,
-                      keys.size(), bits_.data());
+  bits_.resize(static_cast<size_t>(RoundUp(keys.size(), 32) / 32 * strip.width));
+  simd::BitsToStrip(block_visibility_.bits + strip.row * stride + keys.begin / 8, stride, strip.rows, strip.width,
+                    keys.size(), bits_.data());
 }
 
 void StripTile::Score(const Strip& strip, KeyRange keys, float* max) {

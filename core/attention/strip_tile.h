@@ -128,7 +128,7 @@ class StripTile {
   Scratch scores_;
   Scratch rows_;
   Scratch clean_values_;
-  std::vector<uint8_t> bits_;
+  std::vector<uint32_t> bits_;
   std::vector<float> row_max_;
   std::vector<float> row_sum_;
   alignas(64) float block_max_[simd::kMaxStripWidth] = {};

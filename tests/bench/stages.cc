@@ -81,8 +81,7 @@ struct Bench {
     stored.resize(static_cast<size_t>(keys * std::max(dims.head_dim, dims.value_dim)));
     begin.assign(simd::kMaxStripWidth, 0);
     for (int32_t r = 0; r < simd::kMaxStripWidth; ++r) end.push_back(r + 1);
-    row_bits.assign(static_cast<size_t>((keys / 8 + 8) * simd::kMaxStripWidth), 0x55);
-    bits.assign(static_cast<size_t>((keys + 8) * simd::kMaxStripWidth / 8), 0);
+    bits.assign(static_cast<size_t>((keys / 32 + 1) * simd::kMaxStripWidth), 0x55555555);
   }
 
   template <typename Step>
@@ -100,7 +99,7 @@ struct Bench {
   std::vector<uint16_t, AlignedAllocator<uint16_t>> stored;
   FloatRowsLoader loader;
   std::vector<int32_t, AlignedAllocator<int32_t>> begin, end;
-  std::vector<uint8_t, AlignedAllocator<uint8_t>> row_bits, bits;
+  std::vector<uint32_t> bits;
 };
 
 void Qk(Bench& b) {

@@ -246,9 +246,9 @@ TEST(SimdStripTest, ScoresWithoutABitAreHidden) {
   ForEachWidth([](int64_t width) {
     Random random(3);
     for (const int64_t keys : StripLengths()) {
-      for (const int fill : {-1, 0, 0xFF}) {
-        std::vector<uint8_t> bits(static_cast<size_t>(keys) * kMaxStripWidth / 8);
-        for (uint8_t& byte : bits) byte = static_cast<uint8_t>(fill < 0 ? random.Bits() : static_cast<uint64_t>(fill));
+      for (const uint64_t fill : {uint64_t{1}, uint64_t{0}, ~uint64_t{0}}) {
+        std::vector<uint32_t> bits(static_cast<size_t>((keys + 31) / 32 * width));
+        for (uint32_t& word : bits) word = static_cast<uint32_t>(fill == 1 ? random.Bits() : fill);
         GuardedFloats scores = AnyScores(keys, width, random);
         const GuardedFloats before = scores;
         GuardedFloats max(width, -kInf);
@@ -256,7 +256,7 @@ TEST(SimdStripTest, ScoresWithoutABitAreHidden) {
         const GuardedFloats old_max = max;
         StripHideByBits(bits.data(), width, keys, scores, max);
         CheckHidden(before, scores, old_max, max, [&](int64_t r, int64_t k) {
-          return (bits[static_cast<size_t>(k * kMaxStripWidth / 8 + r / 8)] >> (r % 8) & 1) != 0;
+          return (bits[static_cast<size_t>(k / 32 * width + r)] >> (k % 32) & 1) != 0;
         });
       }
     }

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "core/attention/simd_strip.h"
 #include "tests/support/guarded.h"
 #include "tests/support/random.h"
 #include "tests/support/simd_targets.h"
@@ -114,51 +115,47 @@ struct Bits {
   }
 };
 
-// The rows' bits in their new places, 0 in other columns of the width, and nothing in bytes
-// beyond it or behind the end.
-void CheckTransposed(const Bits& bits, int64_t rows, int64_t width, int64_t n) {
-  constexpr uint8_t kGuard = 0xA5;
-  constexpr int64_t kRowBytes = kMaxStripWidth / 8;
-  const int64_t bytes = RoundUp(n, 8) * kRowBytes;
-  Bits transposed{kRowBytes, std::vector<uint8_t>(static_cast<size_t>(bytes) + 8, kGuard)};
-  TransposeBits(bits.bytes.data(), bits.stride, rows, width, n, transposed.bytes.data());
+// The rows' bits in their words, 0 in other columns of the width, and nothing behind the end.
+void CheckWords(const Bits& bits, int64_t rows, int64_t width, int64_t n) {
+  constexpr uint32_t kGuard = 0xA5A5A5A5;
+  const int64_t size = RoundUp(n, 32) / 32 * width;
+  std::vector<uint32_t> words(static_cast<size_t>(size) + 2, kGuard);
+  BitsToStrip(bits.bytes.data(), bits.stride, rows, width, n, words.data());
   for (int64_t i = 0; i < n; ++i) {
     for (int64_t r = 0; r < width; ++r) {
-      ASSERT_EQ(transposed.At(i, r), r < rows && bits.At(r, i)) << "bit " << i << " of row " << r << " of " << rows;
+      const bool bit = (words[static_cast<size_t>(i / 32 * width + r)] >> (i % 32) & 1) != 0;
+      ASSERT_EQ(bit, r < rows && bits.At(r, i)) << "bit " << i << " of row " << r << " of " << rows;
     }
   }
-  for (int64_t i = 0; i < static_cast<int64_t>(transposed.bytes.size()); ++i) {
-    const bool inside = i < bytes && i % kRowBytes < (width + 7) / 8;
-    ASSERT_TRUE(inside || transposed.bytes[static_cast<size_t>(i)] == kGuard) << "byte " << i;
-  }
+  ASSERT_EQ(words[static_cast<size_t>(size)], kGuard);
+  ASSERT_EQ(words[static_cast<size_t>(size) + 1], kGuard);
 }
 
-TEST(SimdTransposeTest, BitsOfRowsBecomeBitsOfColumns) {
+TEST(SimdTransposeTest, BitsOfRowsBecomeWordsOfColumns) {
   Random random(4);
   for (int64_t rows = 1; rows <= kMaxStripWidth; ++rows) {
     for (const int64_t n : StripLengths()) {
+      const int64_t whole = RoundUp(n, 32) / 8;
+      // Rows may overlap in what is read beyond n bits, and begin anywhere.
       const int64_t stride = (n + 7) / 8 + rows % 3;
-      // No row is readable beyond its last byte.
-      Bits bits{stride, std::vector<uint8_t>(static_cast<size_t>((rows - 1) * stride + (n + 7) / 8))};
+      Bits bits{stride, std::vector<uint8_t>(static_cast<size_t>((rows - 1) * stride + whole))};
       for (uint8_t& byte : bits.bytes) byte = static_cast<uint8_t>(random.Bits());
       for (const int64_t width : {rows, RoundUp(rows, 4), RoundUp(rows, 8), RoundUp(rows, 32), kMaxStripWidth}) {
-        CheckTransposed(bits, rows, width, n);
+        CheckWords(bits, rows, width, n);
+        if (HasFatalFailure()) return;
       }
     }
   }
 }
 
-TEST(SimdTransposeTest, BitsThatAreAllTheSameStayInTheirRows) {
+// Each row alone: a bit that lands elsewhere has nothing to hide behind.
+TEST(SimdTransposeTest, BitsOfARowStayInItsColumn) {
   for (const int64_t rows : {1, 7, 8, 9, 24, 63, 64}) {
-    const int64_t width = RoundUp(rows, 8);
-    for (const int fill : {0, 0xFF}) {
-      CheckTransposed({9, std::vector<uint8_t>(64 * 9, static_cast<uint8_t>(fill))}, rows, width, 70);
-    }
-    // Each row alone: a bit that lands elsewhere has nothing to hide behind.
     for (int64_t row = 0; row < rows; ++row) {
-      Bits bits{3, std::vector<uint8_t>(64 * 3, 0)};
-      std::fill_n(bits.bytes.begin() + row * 3, 3, uint8_t{0xFF});
-      CheckTransposed(bits, rows, width, 24);
+      Bits bits{12, std::vector<uint8_t>(64 * 12, 0)};
+      std::fill_n(bits.bytes.begin() + row * 12, 12, uint8_t{0xFF});
+      CheckWords(bits, rows, RoundUp(rows, 8), 70);
+      if (HasFatalFailure()) return;
     }
   }
 }
