@@ -65,16 +65,15 @@ void StripTile::Begin(const AttentionPlan& plan, const AttentionData& data, cons
 
 absl::StatusOr<RowCounts> StripTile::Run(const AttentionPlan& plan, const AttentionData& data, const Tile& tile) {
   Begin(plan, data, tile);
+  // Whole bytes of visibility.
+  next_block_ = BlockFrom(visibility_.any().begin / 8 * 8);
   if (absl::Status status = MakeStrips(); !status.ok()) return status;
-  const int64_t key_block = KeyBlock(plan.dims);
-  const KeyRange any = visibility_.any();
   RowCounts counts;
-  // Blocks end at multiples of key_block; the first begins at whole bytes of visibility.
-  for (int64_t begin = any.begin / 8 * 8; begin < any.end;) {
-    const KeyRange block{begin, std::min((begin / key_block + 1) * key_block, any.end)};
+  while (!next_block_.empty()) {
+    const KeyRange block = next_block_;
+    next_block_ = BlockFrom(block.end);
     if (absl::Status status = AddBlock(block); !status.ok()) return status;
     if (visibility_.hides_inside()) counts.pairs += block_visibility_.pairs;
-    begin = block.end;
   }
   for (const Strip& strip : strips_) {
     const RowCounts finished = Finish(strip);
@@ -85,6 +84,11 @@ absl::StatusOr<RowCounts> StripTile::Run(const AttentionPlan& plan, const Attent
     }
   }
   return counts;
+}
+
+KeyRange StripTile::BlockFrom(int64_t begin) const {
+  const int64_t key_block = KeyBlock(plan_->dims);
+  return {begin, std::min((begin / key_block + 1) * key_block, visibility_.any().end)};
 }
 
 absl::Status StripTile::MakeStrips() {
@@ -115,6 +119,7 @@ absl::Status StripTile::MakeStrips() {
     memory = strip.sum + full;
     std::fill(strip.max, strip.max + strip.width, kNegInf);
     std::fill(strip.sum, strip.sum + strip.width, 0.0F);
+    BringMasksNearer(strip, 0, 1);
     LoadQuery(strip);
     if (in_pairs_) simd::StripToPairs(dims.head_dim, strip.query);
     strips_.push_back(strip);
@@ -175,8 +180,7 @@ absl::Status StripTile::AddBlock(KeyRange block) {
   }
   keys_loaded_ = false;
   values_loaded_ = false;
-  // Masks make all strips ask.
-  block_finite_ = visibility_.hides_inside() && AllFinite(block);
+  block_finite_.reset();
   for (Strip& strip : strips_) {
     if (absl::Status status = AddToStrip(strip, block); !status.ok()) return status;
   }
@@ -221,6 +225,7 @@ absl::Status StripTile::AddToStrip(Strip& strip, KeyRange block) {
   }
   const Part parts[3] = {{{keys.begin, all.begin}, false}, {all, true}, {{all.end, keys.end}, false}};
 
+  BringMasksNearer(strip, 0, 3);
   std::fill(block_max_, block_max_ + strip.width, kNegInf);
   if (staged_) {
     Score(strip, keys, ignored_max_);
@@ -235,7 +240,9 @@ absl::Status StripTile::AddToStrip(Strip& strip, KeyRange block) {
       simd::StripMax(strip.width, part.keys.size(), ScoresAt(strip, part.keys.begin), block_max_);
     }
   }
+  BringMasksNearer(strip, 1, 3);
   simd::StripSoftmax(strip.width, keys.size(), block_max_, scores_.data(), {strip.max, strip.sum, alpha_});
+  BringMasksNearer(strip, 2, 3);
   return AddValues(strip, keys, parts);
 }
 
@@ -267,6 +274,13 @@ TokenRows StripTile::BlockTokens(const TokenRows& tokens, const FloatRows& float
   rows.base += block_.begin * tokens.stride * ElementBytes(tokens.dtype);
   rows.count -= block_.begin;
   return rows;
+}
+
+// Little by little, while the strip computes: many lines at once would make it wait.
+void StripTile::BringMasksNearer(const Strip& strip, int64_t i, int64_t n) const {
+  if (!visibility_.hides_inside()) return;
+  const int64_t begin = strip.rows * i / n;
+  visibility_.BringNearer(strip.row + begin, strip.rows * (i + 1) / n - begin, next_block_);
 }
 
 // Behind the last key there is often the next head.
@@ -317,6 +331,12 @@ void StripTile::Hide(const Strip& strip, KeyRange keys) {
   simd::StripHideOutside(begin_, end_, strip.width, 0, keys.size(), scores, block_max_);
 }
 
+// Masks make all strips ask. The first asks after its scores, on whose way values came nearer.
+bool StripTile::ValuesFinite(KeyRange keys) {
+  if (visibility_.hides_inside() && !block_finite_.has_value()) block_finite_ = AllFinite(block_);
+  return block_finite_.value_or(false) || AllFinite(keys);
+}
+
 bool StripTile::AllFinite(KeyRange keys) const {
   const int64_t token = value_.stride * ElementBytes(value_.dtype);
   const std::byte* first = value_.base + keys.begin * token;
@@ -329,7 +349,7 @@ bool StripTile::AllFinite(KeyRange keys) const {
 
 absl::Status StripTile::AddValues(Strip& strip, KeyRange keys, const Part (&parts)[3]) {
   for (const Part& part : parts) {
-    if (part.seen_by_all || part.keys.empty() || block_finite_ || AllFinite(part.keys)) continue;
+    if (part.seen_by_all || part.keys.empty() || ValuesFinite(part.keys)) continue;
     return AddPoisonedValues(strip, keys);
   }
   const std::byte* soon = SoonAtValues(strip, keys);

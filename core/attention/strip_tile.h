@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -61,6 +62,8 @@ class StripTile {
   };
 
   void Begin(const AttentionPlan& plan, const AttentionData& data, const Tile& tile);
+  // Blocks end at multiples of a number of keys.
+  [[nodiscard]] KeyRange BlockFrom(int64_t begin) const;
   absl::Status MakeStrips();
   void SeeKeys(Strip& strip) const;
   void LoadQuery(const Strip& strip);
@@ -78,6 +81,8 @@ class StripTile {
   [[nodiscard]] bool ReadInPlace(const TokenRows& tokens) const;
   // Those of the block at hand, in place or loaded as `floats`.
   [[nodiscard]] TokenRows BlockTokens(const TokenRows& tokens, const FloatRows& floats) const;
+  // The i-th of n parts of what visibility of the next block will read for the strip.
+  void BringMasksNearer(const Strip& strip, int64_t i, int64_t n) const;
   // What a strip should bring nearer while it reads keys, and values.
   [[nodiscard]] const std::byte* SoonAtScores(const Strip& strip, KeyRange keys) const;
   [[nodiscard]] const std::byte* SoonAtValues(const Strip& strip, KeyRange keys) const;
@@ -85,6 +90,7 @@ class StripTile {
   void Hide(const Strip& strip, KeyRange keys);
   absl::Status AddValues(Strip& strip, KeyRange keys, const Part (&parts)[3]);
   absl::Status AddPoisonedValues(Strip& strip, KeyRange keys);
+  bool ValuesFinite(KeyRange keys);
   [[nodiscard]] bool AllFinite(KeyRange keys) const;
   [[nodiscard]] bool Sees(const Strip& strip, int64_t r, int64_t key) const;
   // The strip's rows as a tile of their own.
@@ -113,14 +119,16 @@ class StripTile {
   FloatRowsLoader key_loader_;
   FloatRowsLoader value_loader_;
   std::vector<Strip> strips_;
-  // The block at hand.
+  // The block at hand, and the one that follows, empty behind the last.
   KeyRange block_;
   bool keys_loaded_ = false;
   bool values_loaded_ = false;
+=======
+  KeyRange next_block_;
   FloatRows block_key_;
   FloatRows block_value_;
-  // Whether all of its values are known to be finite.
-  bool block_finite_ = false;
+  // Whether all of its values are finite, once a strip has asked.
+  std::optional<bool> block_finite_;
   BlockVisibility block_visibility_;
   int64_t first_key_ = 0;
 

@@ -8,7 +8,7 @@
 namespace attnd {
 namespace {
 
-// What vector loads may read beyond a row of bits.
+// What words that begin at any byte may read beyond a row of bits.
 constexpr int64_t kReadBeyond = 8;
 
 int64_t BytesOf(int64_t keys) { return (keys + 63) / 64 * 8; }
