@@ -308,7 +308,7 @@ struct Divide {
       const auto bad =
           plain ? Columns<S, true>(factor, divisor, dim, acc + v) : Columns<S, false>(factor, divisor, dim, acc + v);
       uint8_t bits[8] = {};
-      hn::StoreMaskBits(d, hn::Ne(bad, bad), bits);
+      hn::StoreMaskBits(d, hn::IsNaN(bad), bits);
       for (size_t i = 0; i < (S::kVectorLanes + 7) / 8; ++i) *not_finite |= uint64_t{bits[i]} << (8 * i + v);
     }
   }

@@ -55,10 +55,10 @@ void StripTile::Begin(const AttentionPlan& plan, const AttentionData& data, cons
   plan_ = &plan;
   data_ = &data;
   tile_ = tile;
-  key_ = KeysOf(plan, data, tile);
-  value_ = ValuesOf(plan, data, tile);
   staged_ = HasScoreStages(plan);
   in_pairs_ = StripInPairs(plan, tile.batch);
+  key_.Begin(KeysOf(plan, data, tile), in_pairs_);
+  value_.Begin(ValuesOf(plan, data, tile), in_pairs_);
   visibility_.Begin(plan, data, tile);
   stages_.Begin(plan, data, tile);
 }
@@ -132,7 +132,7 @@ void StripTile::SeeKeys(Strip& strip) const {
   strip.all = visibility_.all();
   if (strip.any == strip.all) return;
   strip.any = {};
-  strip.all = {0, key_.count};
+  strip.all = {0, plan_->keys.count[tile_.batch]};
   for (int64_t r = strip.row; r < strip.row + strip.rows; ++r) {
     const KeyRange keys = visibility_.Keys(r);
     strip.all = strip.all.Intersect(keys);
@@ -178,30 +178,12 @@ absl::Status StripTile::AddBlock(KeyRange block) {
     block_visibility_ = visibility_.Block(block.begin, block.end);
     if (block_visibility_.kind == BlockVisibility::Kind::kNone) return absl::OkStatus();
   }
-  keys_loaded_ = false;
-  values_loaded_ = false;
+  key_.Turn(block);
+  value_.Turn(block);
   block_finite_.reset();
   for (Strip& strip : strips_) {
     if (absl::Status status = AddToStrip(strip, block); !status.ok()) return status;
   }
-  return absl::OkStatus();
-}
-
-absl::Status StripTile::LoadKeys() {
-  if (keys_loaded_) return absl::OkStatus();
-  const auto key = key_loader_.Load(key_, block_.begin, block_.end, 1, /*finite=*/false);
-  if (!key.ok()) return key.status();
-  block_key_ = *key;
-  keys_loaded_ = true;
-  return absl::OkStatus();
-}
-
-absl::Status StripTile::LoadValues() {
-  if (values_loaded_) return absl::OkStatus();
-  const auto value = value_loader_.Load(value_, block_.begin, block_.end, 1, /*finite=*/false);
-  if (!value.ok()) return value.status();
-  block_value_ = *value;
-  values_loaded_ = true;
   return absl::OkStatus();
 }
 
@@ -220,9 +202,7 @@ absl::Status StripTile::AddToStrip(Strip& strip, KeyRange block) {
     if (all.empty()) LoadBits(strip, in_block);
   }
   if (all.empty()) all = {keys.end, keys.end};
-  if (!ReadInPlace(key_)) {
-    if (absl::Status status = LoadKeys(); !status.ok()) return status;
-  }
+  if (absl::Status status = key_.Load(); !status.ok()) return status;
   const Part parts[3] = {{{keys.begin, all.begin}, false}, {all, true}, {{all.end, keys.end}, false}};
 
   BringMasksNearer(strip, 0, 3);
@@ -257,23 +237,11 @@ void StripTile::Score(const Strip& strip, KeyRange keys, float* max) {
   const std::byte* soon = SoonAtScores(strip, keys);
   float* scores = ScoresAt(strip, keys.begin);
   if (in_pairs_) {
-    simd::PairScores(strip.query, plan_->scale, BlockTokens(key_, block_key_), keys.begin - block_.begin,
-                     keys.end - block_.begin, scores, max, soon);
-    return;
+    simd::PairScores(strip.query, plan_->scale, key_.TokensFrom(keys.begin), 0, keys.size(), scores, max, soon);
+  } else {
+    simd::StripScores(strip.query, strip.width, plan_->dims.head_dim, plan_->scale, key_.FloatsFrom(keys.begin),
+                      keys.size(), scores, max, reinterpret_cast<const float*>(soon));
   }
-  const FloatRows key{block_key_.row(keys.begin - block_.begin), block_key_.stride};
-  simd::StripScores(strip.query, strip.width, key_.dim, plan_->scale, key, keys.size(), scores, max,
-                    reinterpret_cast<const float*>(soon));
-}
-
-bool StripTile::ReadInPlace(const TokenRows& tokens) const { return in_pairs_ && simd::PairsRead(tokens.dtype); }
-
-TokenRows StripTile::BlockTokens(const TokenRows& tokens, const FloatRows& floats) const {
-  if (!ReadInPlace(tokens)) return floats.AsTokens(tokens.dim, block_.size());
-  TokenRows rows = tokens;
-  rows.base += block_.begin * tokens.stride * ElementBytes(tokens.dtype);
-  rows.count -= block_.begin;
-  return rows;
 }
 
 // Little by little, while the strip computes: many lines at once would make it wait.
@@ -283,25 +251,16 @@ void StripTile::BringMasksNearer(const Strip& strip, int64_t i, int64_t n) const
   visibility_.BringNearer(strip.row + begin, strip.rows * (i + 1) / n - begin, next_block_);
 }
 
-// Behind the last key there is often the next head.
-const std::byte* StripTile::Soon(const TokenRows& tokens, int64_t key) {
-  if (tokens.stride != tokens.dim) return nullptr;
-  return tokens.base + key * tokens.stride * ElementBytes(tokens.dtype);
-}
-
 // What is read in place is read by the first strip: keys, and then values. What is converted
-// is read as a whole before the first strip.
+// is read as a whole before the first strip. Behind the last key there is often the next head.
 const std::byte* StripTile::SoonAtScores(const Strip& strip, KeyRange keys) const {
-  if (value_.dtype == DataType::kFloat32 || ReadInPlace(value_)) {
-    return strip.row == strips_.front().row ? Soon(value_, keys.begin) : nullptr;
-  }
-  return strip.row == strips_.back().row ? Soon(key_, keys.end) : nullptr;
+  if (value_.in_place()) return strip.row == strips_.front().row ? value_.MemoryFrom(keys.begin) : nullptr;
+  return strip.row == strips_.back().row ? key_.MemoryFrom(keys.end) : nullptr;
 }
 
 const std::byte* StripTile::SoonAtValues(const Strip& strip, KeyRange keys) const {
   if (strip.row != strips_.back().row) return nullptr;
-  const bool in_place = value_.dtype == DataType::kFloat32 || ReadInPlace(value_);
-  return in_place ? Soon(key_, keys.end) : Soon(value_, keys.end);
+  return value_.in_place() ? key_.MemoryFrom(keys.end) : value_.MemoryFrom(keys.end);
 }
 
 void StripTile::ApplyStages(const Strip& strip, KeyRange keys) {
@@ -333,18 +292,8 @@ void StripTile::Hide(const Strip& strip, KeyRange keys) {
 
 // Masks make all strips ask. The first asks after its scores, on whose way values came nearer.
 bool StripTile::ValuesFinite(KeyRange keys) {
-  if (visibility_.hides_inside() && !block_finite_.has_value()) block_finite_ = AllFinite(block_);
-  return block_finite_.value_or(false) || AllFinite(keys);
-}
-
-bool StripTile::AllFinite(KeyRange keys) const {
-  const int64_t token = value_.stride * ElementBytes(value_.dtype);
-  const std::byte* first = value_.base + keys.begin * token;
-  if (value_.stride == value_.dim) return simd::AllFiniteRow(first, value_.dtype, keys.size() * value_.dim);
-  for (int64_t k = 0; k < keys.size(); ++k) {
-    if (!simd::AllFiniteRow(first + k * token, value_.dtype, value_.dim)) return false;
-  }
-  return true;
+  if (visibility_.hides_inside() && !block_finite_.has_value()) block_finite_ = value_.AllFinite(block_);
+  return block_finite_.value_or(false) || value_.AllFinite(keys);
 }
 
 absl::Status StripTile::AddValues(Strip& strip, KeyRange keys, const Part (&parts)[3]) {
@@ -355,16 +304,12 @@ absl::Status StripTile::AddValues(Strip& strip, KeyRange keys, const Part (&part
   const std::byte* soon = SoonAtValues(strip, keys);
   const float* alpha = strip.empty ? nullptr : alpha_;
   strip.empty = false;
-  if (!ReadInPlace(value_)) {
-    if (absl::Status status = LoadValues(); !status.ok()) return status;
-  }
+  if (absl::Status status = value_.Load(); !status.ok()) return status;
   if (in_pairs_) {
-    simd::PairAddValues(scores_.data(), BlockTokens(value_, block_value_), keys.begin - block_.begin,
-                        keys.end - block_.begin, alpha, strip.acc, soon);
+    simd::PairAddValues(scores_.data(), value_.TokensFrom(keys.begin), 0, keys.size(), alpha, strip.acc, soon);
   } else {
-    const FloatRows value{block_value_.row(keys.begin - block_.begin), block_value_.stride};
-    simd::StripAddValues(scores_.data(), strip.width, keys.size(), value, value_.dim, alpha, strip.acc,
-                         reinterpret_cast<const float*>(soon));
+    simd::StripAddValues(scores_.data(), strip.width, keys.size(), value_.FloatsFrom(keys.begin), plan_->dims.value_dim,
+                         alpha, strip.acc, reinterpret_cast<const float*>(soon));
   }
   return absl::OkStatus();
 }
@@ -379,9 +324,9 @@ bool StripTile::Sees(const Strip& strip, int64_t r, int64_t key) const {
 // is NaN. So the sums get 0 in the place of such values, and rows that do see them get them
 // afterwards, one by one: the others keep their bits.
 absl::Status StripTile::AddPoisonedValues(Strip& strip, KeyRange keys) {
-  if (absl::Status status = LoadValues(); !status.ok()) return status;
+  if (absl::Status status = value_.LoadFloats(); !status.ok()) return status;
   const int64_t dim = plan_->dims.value_dim;
-  const FloatRows value{block_value_.row(keys.begin - block_.begin), block_value_.stride};
+  const FloatRows value = value_.FloatsFrom(keys.begin);
   if (absl::Status status = clean_values_.Reserve(keys.size() * dim); !status.ok()) return status;
   std::vector<int64_t> poisoned;
   for (int64_t k = 0; k < keys.size(); ++k) {

@@ -12,12 +12,12 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "core/attention/engine.h"
-#include "core/attention/float_rows.h"
 #include "core/attention/plan.h"
 #include "core/attention/score_stages.h"
 #include "core/attention/scratch.h"
 #include "core/attention/simd_strip.h"
 #include "core/attention/tile_visibility.h"
+#include "core/attention/token_block.h"
 
 namespace attnd {
 
@@ -68,19 +68,10 @@ class StripTile {
   void SeeKeys(Strip& strip) const;
   void LoadQuery(const Strip& strip);
   absl::Status AddBlock(KeyRange block);
-  // The block at hand as floats, if it is not there yet.
-  absl::Status LoadKeys();
-  absl::Status LoadValues();
   absl::Status AddToStrip(Strip& strip, KeyRange block);
   // Turns to what the strip sees of `keys` of the block.
   void LoadBits(const Strip& strip, KeyRange keys);
   void Score(const Strip& strip, KeyRange keys, float* max);
-  // Where tokens are from `key` on, or nullptr if they do not lie one behind the other.
-  static const std::byte* Soon(const TokenRows& tokens, int64_t key);
-  // Whether they are not converted beforehand, if of 16 bits.
-  [[nodiscard]] bool ReadInPlace(const TokenRows& tokens) const;
-  // Those of the block at hand, in place or loaded as `floats`.
-  [[nodiscard]] TokenRows BlockTokens(const TokenRows& tokens, const FloatRows& floats) const;
   // The i-th of n parts of what visibility of the next block will read for the strip.
   void BringMasksNearer(const Strip& strip, int64_t i, int64_t n) const;
   // What a strip should bring nearer while it reads keys, and values.
@@ -91,7 +82,6 @@ class StripTile {
   absl::Status AddValues(Strip& strip, KeyRange keys, const Part (&parts)[3]);
   absl::Status AddPoisonedValues(Strip& strip, KeyRange keys);
   bool ValuesFinite(KeyRange keys);
-  [[nodiscard]] bool AllFinite(KeyRange keys) const;
   [[nodiscard]] bool Sees(const Strip& strip, int64_t r, int64_t key) const;
   // The strip's rows as a tile of their own.
   [[nodiscard]] Tile TileOf(const Strip& strip) const;
@@ -108,25 +98,18 @@ class StripTile {
   const AttentionPlan* plan_ = nullptr;
   const AttentionData* data_ = nullptr;
   Tile tile_;
-  TokenRows key_;
-  TokenRows value_;
+  TokenBlock key_;
+  TokenBlock value_;
   // Whether scores need more than the scale.
   bool staged_ = false;
   bool in_pairs_ = false;
 
   TileVisibility visibility_;
   ScoreStages stages_;
-  FloatRowsLoader key_loader_;
-  FloatRowsLoader value_loader_;
   std::vector<Strip> strips_;
   // The block at hand, and the one that follows, empty behind the last.
   KeyRange block_;
-  bool keys_loaded_ = false;
-  bool values_loaded_ = false;
-=======
   KeyRange next_block_;
-  FloatRows block_key_;
-  FloatRows block_value_;
   // Whether all of its values are finite, once a strip has asked.
   std::optional<bool> block_finite_;
   BlockVisibility block_visibility_;
