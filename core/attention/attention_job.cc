@@ -222,7 +222,7 @@ void AttentionJob::Count(const RowCounts& counts) {
 absl::Status AttentionJob::RunPart(TileEngine& engine, const Unit& unit, const KeyParts& parts) {
   const Tile tile{unit.batch, unit.kv_head, unit.row_begin, unit.row_end};
   const simd::RowState state = partial_.At(unit.batch, unit.kv_head, unit.part);
-  ClearState(kSplitRows, state);
+  ClearState(unit.row_end - unit.row_begin, state);
   const auto pairs = engine.AddPart(plan_, data_, tile, parts.keys(unit.part), state);
   if (!pairs.ok()) return pairs.status();
   Count({.pairs = *pairs});

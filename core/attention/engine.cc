@@ -17,6 +17,26 @@ constexpr auto kAutoEngine = EngineKind::kFused;
 
 }  // namespace
 
+absl::StatusOr<RowCounts> TileEngine::RunParts(const AttentionPlan& plan, const AttentionData& data, const Tile& tile,
+                                               const KeyParts& parts) {
+  const int64_t rows = tile.row_end - tile.row_begin;
+  const int64_t multiple = simd::kRowMultiple;
+  const int64_t stride = (plan.dims.value_dim + multiple - 1) / multiple * multiple;
+  if (absl::Status status = merged_.Reserve(rows * (stride + 2)); !status.ok()) return status;
+  float* max = merged_.data() + rows * stride;
+  const simd::RowState merged{max, max + rows, merged_.data(), stride};
+  ClearState(rows, merged);
+  int64_t pairs = 0;
+  for (int64_t part = 0; part < parts.count; ++part) {
+    const auto more = AddPart(plan, data, tile, parts.keys(part), merged);
+    if (!more.ok()) return more.status();
+    pairs += *more;
+  }
+  absl::StatusOr<RowCounts> counts = Finish(plan, data, tile, merged);
+  if (counts.ok()) counts->pairs = pairs;
+  return counts;
+}
+
 const char* EngineName(EngineKind kind) {
   switch (kind) {
     case EngineKind::kOnednn:

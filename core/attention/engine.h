@@ -16,7 +16,9 @@
 
 #include "absl/status/statusor.h"
 #include "core/attention/plan.h"
+#include "core/attention/scratch.h"
 #include "core/attention/simd.h"
+#include "core/attention/split.h"
 
 namespace attnd {
 
@@ -103,6 +105,14 @@ class TileEngine {
   // row_max and row_sum for these queries of every head.
   virtual absl::Status MeanWeights(const AttentionPlan& plan, const AttentionData& data, int64_t batch, int64_t q_begin,
                                    int64_t q_end) = 0;
+
+ protected:
+  // Run for an entry that is cut: its parts one after the other.
+  absl::StatusOr<RowCounts> RunParts(const AttentionPlan& plan, const AttentionData& data, const Tile& tile,
+                                     const KeyParts& parts);
+
+ private:
+  Scratch merged_;
 };
 
 enum class EngineKind { kOnednn, kFused };

@@ -4,6 +4,7 @@
 
 #include "core/attention/float_rows.h"
 #include "core/attention/pair_results.h"
+#include "core/attention/row_results.h"
 #include "core/attention/row_tiles.h"
 #include "core/attention/score_blocks.h"
 #include "core/attention/scratch.h"
@@ -100,34 +101,28 @@ class StripProducts final : public ScoreProducts {
   alignas(64) float ignored_max_[simd::kMaxStripWidth] = {};
 };
 
-static_assert(kSplitRows <= kFusedThinRows);
-
 class FusedEngine final : public TileEngine {
  public:
   absl::StatusOr<RowCounts> Run(const AttentionPlan& plan, const AttentionData& data, const Tile& tile) override {
+    if (const KeyParts parts = PartsOf(plan, tile.batch); parts.count > 1) return RunParts(plan, data, tile, parts);
     // All rows of an entry go the same way, however they are cut into tiles.
     if (IsThin(plan, tile.batch)) return thin_.Run(plan, data, tile);
     absl::StatusOr<RowCounts> counts = strips_.Run(plan, data, tile);
     if (!counts.ok()) return counts;
-    const int64_t step = simd::FullStripWidth();
-    for (int64_t row = tile.row_begin; row < tile.row_end; row += step) {
-      Tile strip = tile;
-      strip.row_begin = row;
-      strip.row_end = std::min(row + step, tile.row_end);
-      const int64_t at = row - tile.row_begin;
-      const absl::Status s = strip_pairs_.Write(plan, data, strip, strips_.max() + at, strips_.sum() + at);
-      if (!s.ok()) return s;
-    }
+    if (absl::Status s = WritePairs(plan, data, tile, strips_.max(), strips_.sum()); !s.ok()) return s;
     return counts;
   }
-  // Entries that are cut are thin.
   absl::StatusOr<int64_t> AddPart(const AttentionPlan& plan, const AttentionData& data, const Tile& tile, KeyRange keys,
                                   const simd::RowState& state) override {
-    return thin_.AddPart(plan, data, tile, keys, state);
+    if (IsThin(plan, tile.batch)) return thin_.AddPart(plan, data, tile, keys, state);
+    return strips_.AddPart(plan, data, tile, keys, state);
   }
   absl::StatusOr<RowCounts> Finish(const AttentionPlan& plan, const AttentionData& data, const Tile& tile,
                                    const simd::RowState& state) override {
-    return thin_.Finish(plan, data, tile, state);
+    if (IsThin(plan, tile.batch)) return thin_.Finish(plan, data, tile, state);
+    const RowCounts counts = WriteRows(plan, data, tile, state);
+    if (absl::Status s = WritePairs(plan, data, tile, state.max, state.sum); !s.ok()) return s;
+    return counts;
   }
   absl::Status MeanWeights(const AttentionPlan& plan, const AttentionData& data, int64_t batch, int64_t q_begin,
                            int64_t q_end) override {
@@ -138,6 +133,20 @@ class FusedEngine final : public TileEngine {
  private:
   static bool IsThin(const AttentionPlan& plan, int64_t batch) {
     return plan.q_used[batch] * plan.dims.group() <= kFusedThinRows;
+  }
+
+  // Weights and scores of rows of strips, a strip at a time.
+  absl::Status WritePairs(const AttentionPlan& plan, const AttentionData& data, const Tile& tile, const float* max,
+                          const float* sum) {
+    const int64_t step = simd::FullStripWidth();
+    for (int64_t row = tile.row_begin; row < tile.row_end; row += step) {
+      Tile strip = tile;
+      strip.row_begin = row;
+      strip.row_end = std::min(row + step, tile.row_end);
+      const int64_t at = row - tile.row_begin;
+      if (absl::Status s = strip_pairs_.Write(plan, data, strip, max + at, sum + at); !s.ok()) return s;
+    }
+    return absl::OkStatus();
   }
 
   RowTiles thin_{std::make_unique<ThinProducts>()};

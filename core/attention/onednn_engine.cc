@@ -79,6 +79,7 @@ absl::Status OnednnProducts::AddValues(const float* p, int64_t stride, const Tok
 class OnednnEngine final : public TileEngine {
  public:
   absl::StatusOr<RowCounts> Run(const AttentionPlan& plan, const AttentionData& data, const Tile& tile) override {
+    if (const KeyParts parts = PartsOf(plan, tile.batch); parts.count > 1) return RunParts(plan, data, tile, parts);
     return tiles_.Run(plan, data, tile);
   }
   absl::StatusOr<int64_t> AddPart(const AttentionPlan& plan, const AttentionData& data, const Tile& tile, KeyRange keys,

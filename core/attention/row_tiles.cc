@@ -35,31 +35,10 @@ absl::StatusOr<int64_t> RowTiles::Compute(const AttentionPlan& plan, const Atten
 }
 
 absl::StatusOr<RowCounts> RowTiles::Run(const AttentionPlan& plan, const AttentionData& data, const Tile& tile) {
-  const KeyParts parts = PartsOf(plan, tile.batch);
-  if (parts.count > 1) return RunParts(plan, data, tile, parts);
-  const auto pairs = Compute(plan, data, tile, parts.keys(0));
+  const auto pairs = Compute(plan, data, tile, KeyParts().keys(0));
   if (!pairs.ok()) return pairs.status();
   absl::StatusOr<RowCounts> counts = Finish(plan, data, tile, State());
   if (counts.ok()) counts->pairs = *pairs;
-  return counts;
-}
-
-absl::StatusOr<RowCounts> RowTiles::RunParts(const AttentionPlan& plan, const AttentionData& data, const Tile& tile,
-                                             const KeyParts& parts) {
-  const int64_t rows = tile.row_end - tile.row_begin;
-  const int64_t stride = RoundUp(plan.dims.value_dim, simd::kRowMultiple);
-  if (absl::Status status = merged_.Reserve(rows * (stride + 2)); !status.ok()) return status;
-  float* max = merged_.data() + rows * stride;
-  const simd::RowState merged{max, max + rows, merged_.data(), stride};
-  ClearState(rows, merged);
-  int64_t pairs = 0;
-  for (int64_t part = 0; part < parts.count; ++part) {
-    const auto more = AddPart(plan, data, tile, parts.keys(part), merged);
-    if (!more.ok()) return more.status();
-    pairs += *more;
-  }
-  absl::StatusOr<RowCounts> counts = Finish(plan, data, tile, merged);
-  if (counts.ok()) counts->pairs = pairs;
   return counts;
 }
 

@@ -37,7 +37,7 @@ class RowTiles {
   explicit RowTiles(std::unique_ptr<RowProducts> products)
       : products_(std::move(products)), blocks_(products_.get()), pairs_(products_.get()) {}
 
-  // All as TileEngine's, for tiles of any number of rows.
+  // All as TileEngine's, for tiles of any number of rows; Run for entries that are not cut.
   absl::StatusOr<RowCounts> Run(const AttentionPlan& plan, const AttentionData& data, const Tile& tile);
   absl::StatusOr<int64_t> AddPart(const AttentionPlan& plan, const AttentionData& data, const Tile& tile, KeyRange keys,
                                   const simd::RowState& state);
@@ -49,8 +49,6 @@ class RowTiles {
   }
 
  private:
-  absl::StatusOr<RowCounts> RunParts(const AttentionPlan& plan, const AttentionData& data, const Tile& tile,
-                                     const KeyParts& parts);
   // The tile's softmax over `keys`, into State(). Returns visible pairs.
   absl::StatusOr<int64_t> Compute(const AttentionPlan& plan, const AttentionData& data, const Tile& tile,
                                   KeyRange keys);
@@ -73,7 +71,6 @@ class RowTiles {
   bool staged_ = false;
   FloatRowsLoader values_;
   Scratch acc_;
-  Scratch merged_;
   Scratch clean_values_;
   std::vector<float> max_;
   std::vector<float> sum_;

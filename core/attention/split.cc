@@ -10,18 +10,17 @@ namespace attnd {
 namespace {
 
 constexpr float kNegInf = -std::numeric_limits<float>::infinity();
-// Of each row's maximum and sum: a line, so that acc stays aligned.
-constexpr int64_t kNumbers = simd::kRowMultiple;
-static_assert(2 * kSplitRows <= kNumbers);
 
-int64_t AccStride(const Dims& dims) {
-  return (dims.value_dim + simd::kRowMultiple - 1) / simd::kRowMultiple * simd::kRowMultiple;
-}
+// Whole lines, so that acc stays aligned.
+int64_t Lines(int64_t floats) { return (floats + simd::kRowMultiple - 1) / simd::kRowMultiple * simd::kRowMultiple; }
 
-int64_t StateFloats(int64_t acc_stride) { return kSplitRows * acc_stride + kNumbers; }
+// The accumulated values of the rows, and their maxima and sums.
+int64_t StateFloats(int64_t rows, int64_t acc_stride) { return rows * acc_stride + Lines(2 * rows); }
+
+int64_t RowsOf(const AttentionPlan& plan, int64_t batch) { return plan.q_used[batch] * plan.dims.group(); }
 
 bool MayBeCut(const AttentionPlan& plan, int64_t batch) {
-  const int64_t rows = plan.q_used[batch] * plan.dims.group();
+  const int64_t rows = RowsOf(plan, batch);
   return rows > 0 && rows <= kSplitRows && plan.keys.count[batch] > kKeysPerPart;
 }
 
@@ -65,26 +64,29 @@ void MergeState(int64_t rows, const simd::RowState& part, const simd::RowState& 
 
 int64_t PartialBytes(const AttentionPlan& plan) {
   const bool uniform = plan.q_used.uniform() && plan.keys.count.uniform();
-  int64_t states = 0;
+  int64_t floats = 0;
   for (int64_t b = 0; b < (uniform ? std::min<int64_t>(plan.dims.batch, 1) : plan.dims.batch); ++b) {
-    if (MayBeCut(plan, b)) states += (plan.keys.count[b] + kKeysPerPart - 1) / kKeysPerPart * plan.dims.kv_heads;
+    if (!MayBeCut(plan, b)) continue;
+    const int64_t states = (plan.keys.count[b] + kKeysPerPart - 1) / kKeysPerPart * plan.dims.kv_heads;
+    floats += states * StateFloats(RowsOf(plan, b), Lines(plan.dims.value_dim));
   }
-  if (uniform) states *= plan.dims.batch;
-  return states * StateFloats(AccStride(plan.dims)) * static_cast<int64_t>(sizeof(float));
+  if (uniform) floats *= plan.dims.batch;
+  return floats * static_cast<int64_t>(sizeof(float));
 }
 
 absl::Status PartialStates::Begin(const AttentionPlan& plan, BufferPool* pool) {
   kv_heads_ = plan.dims.kv_heads;
-  acc_stride_ = AccStride(plan.dims);
-  int64_t states = 0;
+  acc_stride_ = Lines(plan.dims.value_dim);
+  int64_t floats = 0;
   for (int64_t b = 0; b < plan.dims.batch; ++b) {
     const KeyParts parts = PartsOf(plan, b);
     if (parts.count == 1) continue;
-    entries_.push_back({b, parts, states});
-    states += parts.count * kv_heads_;
+    const int64_t rows = RowsOf(plan, b);
+    entries_.push_back({b, rows, parts, floats});
+    floats += parts.count * kv_heads_ * StateFloats(rows, acc_stride_);
   }
   if (entries_.empty()) return absl::OkStatus();
-  auto memory = pool->Allocate(static_cast<size_t>(states * StateFloats(acc_stride_)) * sizeof(float));
+  auto memory = pool->Allocate(static_cast<size_t>(floats) * sizeof(float));
   if (!memory.ok()) return memory.status();
   memory_ = *std::move(memory);
   left_ = std::vector<std::atomic<int64_t>>(entries_.size() * static_cast<size_t>(kv_heads_));
@@ -105,9 +107,10 @@ KeyParts PartialStates::parts(int64_t batch) const {
 
 simd::RowState PartialStates::At(int64_t batch, int64_t kv_head, int64_t part) const {
   const Entry& entry = *Find(batch);
-  float* acc = memory_.floats() + (entry.first_state + kv_head * entry.parts.count + part) * StateFloats(acc_stride_);
-  float* numbers = acc + kSplitRows * acc_stride_;
-  return {numbers, numbers + kSplitRows, acc, acc_stride_};
+  const int64_t state = kv_head * entry.parts.count + part;
+  float* acc = memory_.floats() + entry.first_float + state * StateFloats(entry.rows, acc_stride_);
+  float* max = acc + entry.rows * acc_stride_;
+  return {max, max + entry.rows, acc, acc_stride_};
 }
 
 bool PartialStates::Done(int64_t batch, int64_t kv_head) {
@@ -117,8 +120,8 @@ bool PartialStates::Done(int64_t batch, int64_t kv_head) {
 
 simd::RowState PartialStates::Merge(int64_t batch, int64_t kv_head) const {
   const simd::RowState merged = At(batch, kv_head, 0);
-  const int64_t parts = Find(batch)->parts.count;
-  for (int64_t part = 1; part < parts; ++part) MergeState(kSplitRows, At(batch, kv_head, part), merged);
+  const Entry& entry = *Find(batch);
+  for (int64_t part = 1; part < entry.parts.count; ++part) MergeState(entry.rows, At(batch, kv_head, part), merged);
   return merged;
 }
 

@@ -17,9 +17,9 @@
 
 namespace attnd {
 
-// Entries with more stacked rows than this are not cut: an engine's state of many rows is not
-// that of a few.
-inline constexpr int64_t kSplitRows = 4;
+// Entries with more stacked rows than this are not cut: they make tiles enough, and states of many
+// rows take memory. No tile of an entry that is cut has fewer rows than the entry.
+inline constexpr int64_t kSplitRows = 32;
 // Keys of a part: enough to take longer than merging it, and with a head_dim of some hundreds
 // less than 2 ms.
 inline constexpr int64_t kKeysPerPart = 8192;
@@ -68,9 +68,10 @@ class PartialStates {
  private:
   struct Entry {
     int64_t batch;
+    int64_t rows;
     KeyParts parts;
-    // State of key head 0, part 0.
-    int64_t first_state;
+    // Where the state of key head 0, part 0 begins.
+    int64_t first_float;
   };
 
   [[nodiscard]] const Entry* Find(int64_t batch) const;

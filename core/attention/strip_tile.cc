@@ -43,7 +43,9 @@ int64_t StripRowsPerTile(const AttentionPlan& plan) {
   const double level = static_cast<double>(plan.rows) / kLeastTiles;
   const int64_t strip = simd::FullStripWidth();
   const auto rows = static_cast<int64_t>(std::min({kMostRows, kFlopsPerTile / flops_per_row, level}));
-  return std::max<int64_t>(1, rows / strip) * strip;
+  // Rows of entries that may be cut stay together.
+  const int64_t least = plan.dims.kv_len > kKeysPerPart ? RoundUp(kSplitRows, strip) : strip;
+  return std::max(least, rows / strip * strip);
 }
 
 bool StripInPairs(const AttentionPlan& plan, int64_t batch) {
@@ -63,32 +65,57 @@ void StripTile::Begin(const AttentionPlan& plan, const AttentionData& data, cons
   stages_.Begin(plan, data, tile);
 }
 
-absl::StatusOr<RowCounts> StripTile::Run(const AttentionPlan& plan, const AttentionData& data, const Tile& tile) {
+absl::StatusOr<int64_t> StripTile::Compute(const AttentionPlan& plan, const AttentionData& data, const Tile& tile,
+                                           KeyRange keys) {
   Begin(plan, data, tile);
+  keys_ = visibility_.any().Intersect(keys);
   // Whole bytes of visibility.
-  next_block_ = BlockFrom(visibility_.any().begin / 8 * 8);
+  next_block_ = BlockFrom(keys_.begin / 8 * 8);
   if (absl::Status status = MakeStrips(); !status.ok()) return status;
-  RowCounts counts;
+  int64_t pairs = 0;
   while (!next_block_.empty()) {
     const KeyRange block = next_block_;
     next_block_ = BlockFrom(block.end);
     if (absl::Status status = AddBlock(block); !status.ok()) return status;
-    if (visibility_.hides_inside()) counts.pairs += block_visibility_.pairs;
+    if (visibility_.hides_inside()) pairs += block_visibility_.pairs;
   }
+  for (int64_t r = 0; r < tile.row_end - tile.row_begin && !visibility_.hides_inside(); ++r) {
+    pairs += visibility_.Keys(r).Intersect(keys_).size();
+  }
+  return pairs;
+}
+
+absl::StatusOr<RowCounts> StripTile::Run(const AttentionPlan& plan, const AttentionData& data, const Tile& tile) {
+  const auto pairs = Compute(plan, data, tile, KeyParts().keys(0));
+  if (!pairs.ok()) return pairs.status();
+  RowCounts counts{.pairs = *pairs};
   for (const Strip& strip : strips_) {
     const RowCounts finished = Finish(strip);
     counts.empty += finished.empty;
     counts.non_finite += finished.non_finite;
-    for (int64_t r = strip.row; r < strip.row + strip.rows && !visibility_.hides_inside(); ++r) {
-      counts.pairs += visibility_.Keys(r).size();
-    }
   }
   return counts;
 }
 
+absl::StatusOr<int64_t> StripTile::AddPart(const AttentionPlan& plan, const AttentionData& data, const Tile& tile,
+                                           KeyRange keys, const simd::RowState& state) {
+  const auto pairs = Compute(plan, data, tile, keys);
+  if (!pairs.ok()) return pairs.status();
+  const int64_t stride = RoundUp(plan.dims.value_dim, simd::kRowMultiple);
+  for (const Strip& strip : strips_) {
+    if (strip.empty) continue;
+    std::fill(rows_.data(), rows_.data() + strip.width * stride, 0.0F);
+    simd::StripToRows(strip.acc, strip.width, plan.dims.value_dim, rows_.data(), stride);
+    MergeState(
+        strip.rows, {strip.max, strip.sum, rows_.data(), stride},
+        {state.max + strip.row, state.sum + strip.row, state.acc + strip.row * state.acc_stride, state.acc_stride});
+  }
+  return *pairs;
+}
+
 KeyRange StripTile::BlockFrom(int64_t begin) const {
   const int64_t key_block = KeyBlock(plan_->dims);
-  return {begin, std::min((begin / key_block + 1) * key_block, visibility_.any().end)};
+  return {begin, std::min((begin / key_block + 1) * key_block, keys_.end)};
 }
 
 absl::Status StripTile::MakeStrips() {
@@ -128,13 +155,13 @@ absl::Status StripTile::MakeStrips() {
 }
 
 void StripTile::SeeKeys(Strip& strip) const {
-  strip.any = visibility_.any();
-  strip.all = visibility_.all();
+  strip.any = visibility_.any().Intersect(keys_);
+  strip.all = visibility_.all().Intersect(keys_);
   if (strip.any == strip.all) return;
   strip.any = {};
   strip.all = {0, plan_->keys.count[tile_.batch]};
   for (int64_t r = strip.row; r < strip.row + strip.rows; ++r) {
-    const KeyRange keys = visibility_.Keys(r);
+    const KeyRange keys = visibility_.Keys(r).Intersect(keys_);
     strip.all = strip.all.Intersect(keys);
     if (keys.empty()) continue;
     strip.any =

@@ -15,6 +15,7 @@
 #include "core/attention/plan.h"
 #include "core/attention/score_stages.h"
 #include "core/attention/scratch.h"
+#include "core/attention/simd.h"
 #include "core/attention/simd_strip.h"
 #include "core/attention/tile_visibility.h"
 #include "core/attention/token_block.h"
@@ -34,6 +35,10 @@ class StripTile {
  public:
   // Computes the tile's rows of output, lse, row_max and row_sum, as TileEngine::Run does.
   absl::StatusOr<RowCounts> Run(const AttentionPlan& plan, const AttentionData& data, const Tile& tile);
+
+  // As TileEngine's.
+  absl::StatusOr<int64_t> AddPart(const AttentionPlan& plan, const AttentionData& data, const Tile& tile, KeyRange keys,
+                                  const simd::RowState& state);
 
   // Maximum and sum of the softmax of each row of the tile that was run last, sinks included.
   [[nodiscard]] const float* max() const { return row_max_.data(); }
@@ -62,6 +67,9 @@ class StripTile {
   };
 
   void Begin(const AttentionPlan& plan, const AttentionData& data, const Tile& tile);
+  // Makes the strips and lets them see `keys`. Returns visible pairs.
+  absl::StatusOr<int64_t> Compute(const AttentionPlan& plan, const AttentionData& data, const Tile& tile,
+                                  KeyRange keys);
   // Blocks end at multiples of a number of keys.
   [[nodiscard]] KeyRange BlockFrom(int64_t begin) const;
   absl::Status MakeStrips();
@@ -107,6 +115,8 @@ class StripTile {
   TileVisibility visibility_;
   ScoreStages stages_;
   std::vector<Strip> strips_;
+  // Keys that the tile sees, of those that are asked for.
+  KeyRange keys_;
   // The block at hand, and the one that follows, empty behind the last.
   KeyRange block_;
   KeyRange next_block_;

@@ -236,26 +236,6 @@ TEST(RowTilesTest, PartsInOrderMakeTheWhole) {
   });
 }
 
-TEST(RowTilesTest, EntriesThatAreCutHaveTheBitsOfTheirParts) {
-  if (kSanitized) GTEST_SKIP() << "long, and nothing new to a sanitizer";
-  RequestCase c = NormalCase({1, 2, 1, 2, 2 * kKeysPerPart + 100, 4, 3});
-  c.outputs.lse = true;
-  const CaseResult whole = RunRows(c, {.key_block = 512});
-  EXPECT_TRUE(Matches(c, whole, Expect(c)));
-  const TileProblem problem(c);
-  RowTiles tiles(std::make_unique<PlainProducts>(512));
-  const KeyParts parts = PartsOf(problem.plan(), 0);
-  ASSERT_EQ(parts.count, 3);
-  const Tile tile{0, 0, 0, 4};
-  State state(4, 3);
-  for (int64_t part = 0; part < parts.count; ++part) {
-    ASSERT_THAT(tiles.AddPart(problem.plan(), problem.data(), tile, parts.keys(part), state.rows_state()), IsOk());
-  }
-  const auto counts = tiles.Finish(problem.plan(), problem.data(), tile, state.rows_state());
-  ASSERT_THAT(counts, IsOk());
-  EXPECT_TRUE(SameEntry(problem.Result(*counts).entries[0], whole.entries[0]));
-}
-
 TEST(RowTilesTest, OtherTilesRowsAreNotTouched) {
   const RequestCase c = CaseOfAllOutputs({2, 4, 2, 5, 40, 8, 6});
   const TileProblem problem(c);

@@ -80,6 +80,20 @@ std::vector<RequestCase> Cases() {
   }
   mask.masks.push_back({bits, Polarity::kKeep});
   cases.push_back(mask);
+  // Rows in pairs, and in strips of all widths: the most that are cut.
+  cases.push_back(Case({1, 8, 1, 1, 17000, 7, 9}));
+  cases.push_back(Case({1, 4, 1, 8, 9000, 8, 6}));
+  RequestCase masked = Case({1, 6, 2, 7, 17000, 5, 6});
+  masked.options.causal = true;
+  masked.options.alignment = Alignment::kOffset;
+  // Some rows do not reach the last part.
+  masked.options.q_offset = {2 * kKeysPerPart - 3};
+  masked.options.k_offset = {0};
+  masked.sinks = Numbers({6}, 6);
+  CaseTensor thirds{DataType::kBit, {17000}, std::vector<float>(17000)};
+  for (size_t k = 0; k < 17000; ++k) thirds.numbers[k] = k % 3 == 0 || k > 16000 ? 1 : 0;
+  masked.masks.push_back({thirds, Polarity::kKeep});
+  cases.push_back(masked);
   return cases;
 }
 
@@ -88,8 +102,9 @@ TEST(SplitTest, LongContextsOfFewRowsAreCut) {
     Dims dims;
     int64_t parts;
   } const cases[] = {{{1, 1, 1, 1, kKeysPerPart, 8, 8}, 1},     {{1, 1, 1, 1, kKeysPerPart + 1, 8, 8}, 2},
-                     {{1, 2, 1, 2, 3 * kKeysPerPart, 8, 8}, 3}, {{1, 4, 1, 2, 3 * kKeysPerPart, 8, 8}, 1},
-                     {{1, 1, 1, 0, 3 * kKeysPerPart, 8, 8}, 1}, {{1, 4, 4, 4, 3 * kKeysPerPart, 8, 8}, 3}};
+                     {{1, 2, 1, 2, 3 * kKeysPerPart, 8, 8}, 3}, {{1, 4, 1, 2, 3 * kKeysPerPart, 8, 8}, 3},
+                     {{1, 1, 1, 0, 3 * kKeysPerPart, 8, 8}, 1}, {{1, 4, 4, 4, 3 * kKeysPerPart, 8, 8}, 3},
+                     {{1, 8, 1, 4, 3 * kKeysPerPart, 8, 8}, 3}, {{1, 11, 1, 3, 3 * kKeysPerPart, 8, 8}, 1}};
   for (const auto& [dims, parts] : cases) EXPECT_EQ(PartsOf(PlanOf(Case(dims)), 0).count, parts) << dims.kv_len;
 }
 
