@@ -21,13 +21,20 @@ int64_t RowsOf(const AttentionPlan& plan, int64_t batch) { return plan.q_used[ba
 
 bool MayBeCut(const AttentionPlan& plan, int64_t batch) {
   const int64_t rows = RowsOf(plan, batch);
-  return rows > 0 && rows <= kSplitRows && plan.keys.count[batch] > kKeysPerPart;
+  return rows > 0 && rows <= kSplitRows && plan.keys.count[batch] > KeysPerPart(plan.dims);
 }
 
 // What a state with maximum `max` is multiplied by when the maximum becomes `new_max`.
 float Factor(float max, float new_max) { return max == new_max ? 1.0F : std::exp(max - new_max); }
 
 }  // namespace
+
+int64_t KeysPerPart(const Dims& dims) {
+  constexpr int64_t kMultiple = 512;
+  constexpr int64_t kFloats = kKeysPerPart * 512;
+  const int64_t keys = kFloats / (dims.head_dim + dims.value_dim) / kMultiple * kMultiple;
+  return std::clamp(keys, kMultiple, kKeysPerPart);
+}
 
 KeyParts PartsOf(const AttentionPlan& plan, int64_t batch) {
   if (!MayBeCut(plan, batch)) return {};
@@ -38,8 +45,9 @@ KeyParts PartsOf(const AttentionPlan& plan, int64_t batch) {
     any = any.empty() ? keys : KeyRange{std::min(any.begin, keys.begin), std::max(any.end, keys.end)};
   }
   if (any.empty()) return {};
-  const int64_t first = any.begin / kKeysPerPart;
-  return {first, (any.end - 1) / kKeysPerPart - first + 1};
+  const int64_t size = KeysPerPart(plan.dims);
+  const int64_t first = any.begin / size;
+  return {first, (any.end - 1) / size - first + 1, size};
 }
 
 void ClearState(int64_t rows, const simd::RowState& state) {
@@ -64,10 +72,11 @@ void MergeState(int64_t rows, const simd::RowState& part, const simd::RowState& 
 
 int64_t PartialBytes(const AttentionPlan& plan) {
   const bool uniform = plan.q_used.uniform() && plan.keys.count.uniform();
+  const int64_t size = KeysPerPart(plan.dims);
   int64_t floats = 0;
   for (int64_t b = 0; b < (uniform ? std::min<int64_t>(plan.dims.batch, 1) : plan.dims.batch); ++b) {
     if (!MayBeCut(plan, b)) continue;
-    const int64_t states = (plan.keys.count[b] + kKeysPerPart - 1) / kKeysPerPart * plan.dims.kv_heads;
+    const int64_t states = (plan.keys.count[b] + size - 1) / size * plan.dims.kv_heads;
     floats += states * StateFloats(RowsOf(plan, b), Lines(plan.dims.value_dim));
   }
   if (uniform) floats *= plan.dims.batch;

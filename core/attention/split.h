@@ -20,18 +20,20 @@ namespace attnd {
 // Entries with more stacked rows than this are not cut: they make tiles enough, and states of many
 // rows take memory. No tile of an entry that is cut has fewer rows than the entry.
 inline constexpr int64_t kSplitRows = 32;
-// Keys of a part: enough to take longer than merging it, and with a head_dim of some hundreds
-// less than 2 ms.
+// Keys of a part: enough to take longer than merging it, and less than some 2 ms. kKeysPerPart up to
+// a head_dim and value_dim of 512 together, fewer beyond.
 inline constexpr int64_t kKeysPerPart = 8192;
+int64_t KeysPerPart(const Dims& dims);
 
 // The parts of an entry's keys, in order.
 struct KeyParts {
   int64_t first = 0;
   int64_t count = 1;
+  int64_t size = kKeysPerPart;
 
   [[nodiscard]] KeyRange keys(int64_t part) const {
     if (count == 1) return {0, std::numeric_limits<int64_t>::max()};
-    return {(first + part) * kKeysPerPart, (first + part + 1) * kKeysPerPart};
+    return {(first + part) * size, (first + part + 1) * size};
   }
 };
 

@@ -80,6 +80,7 @@ std::vector<RequestCase> Cases() {
   }
   mask.masks.push_back({bits, Polarity::kKeep});
   cases.push_back(mask);
+  cases.push_back(Case({1, 2, 1, 3, 1100, 2048, 2047}));
   // Rows in pairs, and in strips of all widths: the most that are cut.
   cases.push_back(Case({1, 8, 1, 1, 17000, 7, 9}));
   cases.push_back(Case({1, 4, 1, 8, 9000, 8, 6}));
@@ -106,6 +107,17 @@ TEST(SplitTest, LongContextsOfFewRowsAreCut) {
                      {{1, 1, 1, 0, 3 * kKeysPerPart, 8, 8}, 1}, {{1, 4, 4, 4, 3 * kKeysPerPart, 8, 8}, 3},
                      {{1, 8, 1, 4, 3 * kKeysPerPart, 8, 8}, 3}, {{1, 11, 1, 3, 3 * kKeysPerPart, 8, 8}, 1}};
   for (const auto& [dims, parts] : cases) EXPECT_EQ(PartsOf(PlanOf(Case(dims)), 0).count, parts) << dims.kv_len;
+}
+
+TEST(SplitTest, PartsOfLongTokensHaveFewerKeys) {
+  EXPECT_EQ(KeysPerPart({1, 1, 1, 1, 1, 1, 1}), kKeysPerPart);
+  EXPECT_EQ(KeysPerPart({1, 1, 1, 1, 1, 256, 256}), kKeysPerPart);
+  EXPECT_EQ(KeysPerPart({1, 1, 1, 1, 1, 300, 300}), 6656);
+  EXPECT_EQ(KeysPerPart({1, 1, 1, 1, 1, 2048, 2048}), 1024);
+  EXPECT_EQ(KeysPerPart({1, 1, 1, 1, 1, 65536, 1}), 512);
+  const KeyParts parts = PartsOf(PlanOf(Case({1, 1, 1, 1, 1100, 4096, 4096})), 0);
+  EXPECT_EQ(parts.count, 3);
+  EXPECT_EQ(parts.keys(2).begin, 1024);
 }
 
 TEST(SplitTest, PartsLieOnAGridOverVisibleKeys) {
