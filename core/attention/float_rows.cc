@@ -27,10 +27,12 @@ absl::StatusOr<FloatRows> FloatRowsLoader::Load(const TokenRows& tokens, int64_t
   if (UsableInPlace(tokens, end, begin + padded, finite)) {
     return FloatRows{reinterpret_cast<const float*>(tokens.base) + begin * tokens.stride, tokens.stride};
   }
-  const int64_t stride = RoundUp(tokens.dim, simd::kRowMultiple);
+  // Tokens one behind the other are converted in one go.
+  const bool together = tokens.stride == tokens.dim;
+  const int64_t stride = together ? tokens.dim : RoundUp(tokens.dim, simd::kRowMultiple);
   if (absl::Status status = scratch_.Reserve(padded * stride); !status.ok()) return status;
   const int64_t token_bytes = tokens.stride * ElementBytes(tokens.dtype);
-  if (tokens.stride == tokens.dim && tokens.dim == stride) {
+  if (together) {
     simd::LoadRow(tokens.base + begin * token_bytes, tokens.dtype, (end - begin) * stride, scratch_.data());
   } else {
     for (int64_t i = begin; i < end; ++i) {

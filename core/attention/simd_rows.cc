@@ -78,6 +78,14 @@ HWY_INLINE void ForVectors(const From* source, size_t n, To* destination, Op op)
   std::memcpy(destination + i, to, (n - i) * sizeof(To));
 }
 
+// The same for a destination apart from its source: the last vector ends where they end.
+template <typename From, typename To, typename Op>
+HWY_INLINE void Convert(const From* source, size_t n, To* destination, Op op) {
+  if (n < Lanes()) return ForVectors(source, n, destination, op);
+  for (size_t i = 0; i + Lanes() <= n; i += Lanes()) op(source + i, destination + i);
+  if (n % Lanes() != 0) op(source + n - Lanes(), destination + n - Lanes());
+}
+
 void LoadRow(const std::byte* source, DataType dtype, int64_t count, float* HWY_RESTRICT destination) {
   const auto n = static_cast<size_t>(count);
   if (dtype == DataType::kFloat32) {
@@ -86,9 +94,9 @@ void LoadRow(const std::byte* source, DataType dtype, int64_t count, float* HWY_
   }
   const auto* halves = reinterpret_cast<const uint16_t*>(source);
   if (dtype == DataType::kFloat16) {
-    ForVectors(halves, n, destination, [](const uint16_t* s, float* d) { hn::StoreU(FromFloat16(s), D(), d); });
+    Convert(halves, n, destination, [](const uint16_t* s, float* d) { hn::StoreU(FromFloat16(s), D(), d); });
   } else {
-    ForVectors(halves, n, destination, [](const uint16_t* s, float* d) { hn::StoreU(FromBfloat16(s), D(), d); });
+    Convert(halves, n, destination, [](const uint16_t* s, float* d) { hn::StoreU(FromBfloat16(s), D(), d); });
   }
 }
 
@@ -100,9 +108,9 @@ void StoreRow(const float* HWY_RESTRICT source, int64_t count, DataType dtype, s
   }
   auto* halves = reinterpret_cast<uint16_t*>(destination);
   if (dtype == DataType::kFloat16) {
-    ForVectors(source, n, halves, [](const float* s, uint16_t* d) { ToFloat16(hn::LoadU(D(), s), d); });
+    Convert(source, n, halves, [](const float* s, uint16_t* d) { ToFloat16(hn::LoadU(D(), s), d); });
   } else {
-    ForVectors(source, n, halves, [](const float* s, uint16_t* d) { ToBfloat16(hn::LoadU(D(), s), d); });
+    Convert(source, n, halves, [](const float* s, uint16_t* d) { ToBfloat16(hn::LoadU(D(), s), d); });
   }
 }
 
