@@ -91,10 +91,26 @@ bool RowTiles::FindPoison(const BlockVisibility& visible, int64_t begin, int64_t
 
 absl::Status RowTiles::AddValues(const BlockVisibility& visible, const simd::ScoreBlock& block, int64_t begin) {
   const int64_t end = begin + block.keys;
-  if (visible.kind == BlockVisibility::Kind::kSome && FindPoison(visible, begin, end)) {
-    return AddPoisonedValues(visible, block, begin);
+  const auto add = [&] {
+    return products_->AddValues(blocks_.row(0), blocks_.stride(), value_, begin, end, acc_.data(), acc_stride_);
+  };
+  if (visible.kind != BlockVisibility::Kind::kSome) return add();
+  // Values that are not finite show in every row, seen or not. So they are looked for only then: reading all values
+  // beforehand takes as long as adding them.
+  const int64_t n = blocks_.rows() * acc_stride_;
+  if (absl::Status status = acc_before_.Reserve(n); !status.ok()) return status;
+  std::copy_n(acc_.data(), n, acc_before_.data());
+  if (absl::Status status = add(); !status.ok() || AccFinite()) return status;
+  if (!FindPoison(visible, begin, end)) return absl::OkStatus();
+  std::copy_n(acc_before_.data(), n, acc_.data());
+  return AddPoisonedValues(visible, block, begin);
+}
+
+bool RowTiles::AccFinite() const {
+  for (int64_t r = 0; r < blocks_.rows(); ++r) {
+    if (!simd::AllFinite(acc_.data() + r * acc_stride_, value_.dim)) return false;
   }
-  return products_->AddValues(blocks_.row(0), blocks_.stride(), value_, begin, end, acc_.data(), acc_stride_);
+  return true;
 }
 
 // A product carries a value that is not finite over to rows that do not see it, since

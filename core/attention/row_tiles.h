@@ -57,6 +57,7 @@ class RowTiles {
   // Marks in poison_ the keys that some row does not see and whose values are not all
   // finite; returns whether there are any.
   bool FindPoison(const BlockVisibility& visible, int64_t begin, int64_t end);
+  [[nodiscard]] bool AccFinite() const;
   absl::Status AddPoisonedValues(const BlockVisibility& visible, const simd::ScoreBlock& block, int64_t begin);
 
   [[nodiscard]] simd::RowState State() { return {max_.data(), sum_.data(), acc_.data(), acc_stride_}; }
@@ -71,6 +72,8 @@ class RowTiles {
   bool staged_ = false;
   FloatRowsLoader values_;
   Scratch acc_;
+  // Before the values of the block at hand.
+  Scratch acc_before_;
   Scratch clean_values_;
   std::vector<float> max_;
   std::vector<float> sum_;
