@@ -160,8 +160,9 @@ class FusedEngine final : public TileEngine {
 int64_t FusedComputedRows(int64_t rows) {
   if (rows <= kFusedThinRows) return rows;
   const int64_t full = simd::FullStripWidth();
-  const int64_t rest = rows % full;
-  return rows - rest + (rest == 0 ? 0 : simd::StripWidth(rest));
+  int64_t computed = rows / full * full;
+  for (int64_t left = rows % full; left > 0; left -= StripRows(left)) computed += simd::StripWidth(StripRows(left));
+  return computed;
 }
 
 int64_t FusedRowsPerTile(const AttentionPlan& plan) {

@@ -44,13 +44,21 @@ int64_t StripRowsPerTile(const AttentionPlan& plan) {
   const int64_t strip = simd::FullStripWidth();
   const auto rows = static_cast<int64_t>(std::min({kMostRows, kFlopsPerTile / flops_per_row, level}));
   // Rows of entries that may be cut stay together.
-  const int64_t least = plan.dims.kv_len > kKeysPerPart ? RoundUp(kSplitRows, strip) : strip;
+  const int64_t least = plan.dims.kv_len > KeysPerPart(plan.dims) ? RoundUp(kSplitRows, strip) : strip;
   return std::max(least, rows / strip * strip);
 }
 
 bool StripInPairs(const AttentionPlan& plan, int64_t batch) {
   const int64_t rows = plan.q_used[batch] * plan.dims.group();
   return rows <= simd::kPairWidth && simd::InPairs(simd::StripWidth(rows));
+}
+
+int64_t StripRows(int64_t left) {
+  const int64_t rows = std::min(left, simd::FullStripWidth());
+  const int64_t width = simd::StripWidth(rows);
+  const int64_t half = width / 2;
+  const bool halves = rows > half && simd::StripWidth(half) == half;
+  return halves && half + simd::StripWidth(rows - half) < width ? half : rows;
 }
 
 void StripTile::Begin(const AttentionPlan& plan, const AttentionData& data, const Tile& tile) {
@@ -125,7 +133,8 @@ absl::Status StripTile::MakeStrips() {
   const int64_t head_dim = RoundUp(dims.head_dim, simd::kTransposeMultiple);
   const int64_t value_dim = RoundUp(dims.value_dim, simd::kTransposeMultiple);
   const int64_t widest_row = RoundUp(std::max({head_dim, value_dim, KeyBlock(dims)}), simd::kRowMultiple);
-  if (absl::Status s = strip_memory_.Reserve(RoundUp(rows, full) * (head_dim + value_dim + 2)); !s.ok()) return s;
+  if (absl::Status s = strip_memory_.Reserve((RoundUp(rows, full) + full) * (head_dim + value_dim + 2)); !s.ok())
+    return s;
   if (absl::Status s = scores_.Reserve((KeyBlock(dims) + simd::kTransposeMultiple) * full); !s.ok()) return s;
   if (absl::Status s = rows_.Reserve(full * widest_row); !s.ok()) return s;
   row_max_.resize(static_cast<size_t>(rows));
@@ -133,10 +142,11 @@ absl::Status StripTile::MakeStrips() {
 
   strips_.clear();
   float* memory = strip_memory_.data();
-  for (int64_t row = 0; row < rows; row += full) {
+  for (int64_t row = 0; row < rows;) {
     Strip strip;
     strip.row = row;
-    strip.rows = std::min(full, rows - row);
+    strip.rows = StripRows(rows - row);
+    row += strip.rows;
     strip.width = simd::StripWidth(strip.rows);
     SeeKeys(strip);
     strip.query = memory;

@@ -30,6 +30,10 @@ int64_t StripRowsPerTile(const AttentionPlan& plan);
 // so that a row's bits do not depend on the strip it is in.
 bool StripInPairs(const AttentionPlan& plan, int64_t batch);
 
+// Rows of the next strip of `left`, > 0: as many as there are, unless two narrower strips are narrower
+// together than one.
+int64_t StripRows(int64_t left);
+
 // Thread-compatible.
 class StripTile {
  public:

@@ -13,6 +13,9 @@
 #include <utility>
 #include <vector>
 
+#include "core/attention/engine.h"
+#include "core/attention/fused_engine.h"
+#include "core/attention/simd_strip.h"
 #include "tests/support/compare.h"
 #include "tests/support/random.h"
 #include "tests/support/random_case.h"
@@ -301,6 +304,27 @@ RequestCase QueriesFrom(const RequestCase& c, int64_t first) {
   }
   rest.options.q_offset[0] += first;
   return rest;
+}
+
+TEST(StripTileTest, TwoNarrowStripsStandInForAWideOneThatWouldBeEmptier) {
+  ForEachTarget([] {
+    const int64_t full = simd::FullStripWidth();
+    for (int64_t rows = 1; rows <= 3 * full; ++rows) {
+      int64_t strips = 0;
+      int64_t width = 0;
+      for (int64_t left = rows; left > 0; left -= StripRows(left)) {
+        ASSERT_GT(StripRows(left), 0);
+        ++strips;
+        width += simd::StripWidth(StripRows(left));
+      }
+      const int64_t rest = rows % full;
+      const int64_t plain = rows - rest + (rest > 0 ? simd::StripWidth(rest) : 0);
+      EXPECT_LE(width, plain) << rows;
+      EXPECT_LE(strips, (rows + full - 1) / full + (width < plain ? 1 : 0)) << rows;
+      EXPECT_EQ(ComputedRows(EngineKind::kFused, rows), rows <= kFusedThinRows ? rows : width);
+      EXPECT_EQ(width < plain, full == 32 && rest > 16 && rest <= 24) << rows;
+    }
+  });
 }
 
 // Other queries before them put rows into other columns of other strips, beside rows that see
