@@ -133,8 +133,10 @@ absl::Status StripTile::MakeStrips() {
   const int64_t head_dim = RoundUp(dims.head_dim, simd::kTransposeMultiple);
   const int64_t value_dim = RoundUp(dims.value_dim, simd::kTransposeMultiple);
   const int64_t widest_row = RoundUp(std::max({head_dim, value_dim, KeyBlock(dims)}), simd::kRowMultiple);
-  if (absl::Status s = strip_memory_.Reserve((RoundUp(rows, full) + full) * (head_dim + value_dim + 2)); !s.ok())
-    return s;
+  const int64_t strip_floats = full * (head_dim + value_dim + 2);
+  // One more than there are full ones: two narrow strips may stand in for the last.
+  const int64_t most_strips = RoundUp(rows, full) / full + 1;
+  if (absl::Status s = strip_memory_.Reserve(most_strips * strip_floats); !s.ok()) return s;
   if (absl::Status s = scores_.Reserve((KeyBlock(dims) + simd::kTransposeMultiple) * full); !s.ok()) return s;
   if (absl::Status s = rows_.Reserve(full * widest_row); !s.ok()) return s;
   row_max_.resize(static_cast<size_t>(rows));
