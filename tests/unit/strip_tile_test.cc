@@ -23,6 +23,7 @@
 #include "tests/support/run_request.h"
 #include "tests/support/sanitizers.h"
 #include "tests/support/simd_targets.h"
+#include "tests/support/tile_problem.h"
 
 namespace attnd {
 namespace {
@@ -39,13 +40,8 @@ CaseTensor NormalTensor(std::vector<int64_t> shape, Random& random) {
   return tensor;
 }
 
-RequestCase NormalCase(const Dims& dims) {
-  Random random(static_cast<uint64_t>(dims.q_len * 1000 + dims.kv_len));
-  RequestCase c;
-  c.dims = dims;
-  c.query = NormalTensor({dims.batch, dims.heads, dims.q_len, dims.head_dim}, random);
-  c.key = NormalTensor({dims.batch, dims.kv_heads, dims.kv_len, dims.head_dim}, random);
-  c.value = NormalTensor({dims.batch, dims.kv_heads, dims.kv_len, dims.value_dim}, random);
+RequestCase CaseWithWeights(const Dims& dims) {
+  RequestCase c = NormalCase(dims);
   c.outputs = {.lse = true, .weights = WeightsOutput()};
   return c;
 }
@@ -74,7 +70,7 @@ void CheckCase(const RequestCase& c) {
 
 TEST(StripTileTest, StripsOfEverySize) {
   for (int64_t q_len = 1; q_len <= 2 * simd::kMaxStripWidth + 1; q_len += kSanitized ? 7 : 1) {
-    RequestCase c = NormalCase({1, 1, 1, q_len, 90, 5, 3});
+    RequestCase c = CaseWithWeights({1, 1, 1, q_len, 90, 5, 3});
     CheckCase(c);
     UseOffset(c, 20);
     c.options.causal = true;
@@ -85,7 +81,7 @@ TEST(StripTileTest, StripsOfEverySize) {
 TEST(StripTileTest, TilesOfManyStripsAndBlocks) {
   const int64_t len = kSanitized ? 180 : 420;
   for (const int64_t heads : {2, 6}) {
-    RequestCase c = NormalCase({1, heads, 2, len / heads, len, 12, 20});
+    RequestCase c = CaseWithWeights({1, heads, 2, len / heads, len, 12, 20});
     c.options.causal = true;
     c.options.alignment = Alignment::kBottomRight;
     CheckCase(c);
@@ -101,7 +97,7 @@ TEST(StripTileTest, TilesOfManyStripsAndBlocks) {
 TEST(StripTileTest, SixteenBitKeysBetweenOtherHeads) {
   for (const DataType dtype : {DataType::kFloat16, DataType::kBfloat16, DataType::kFloat32}) {
     for (const int64_t dim : {1, 7, 16, 65}) {
-      RequestCase c = NormalCase({2, 6, 2, 19, 350, dim, 80 - dim});
+      RequestCase c = CaseWithWeights({2, 6, 2, 19, 350, dim, 80 - dim});
       c.layout = Layout::kTokensFirst;
       Convert(c.key, dtype);
       Convert(c.value, dtype);
@@ -117,7 +113,7 @@ TEST(StripTileTest, SixteenBitKeysBetweenOtherHeads) {
 TEST(StripTileTest, RowsWithoutKeysBesideRowsWithKeys) {
   for (const int64_t heads : {1, 3}) {
     for (const int64_t kv_len : {1, 9, 20, 200}) {
-      RequestCase c = NormalCase({1, heads, 1, 75, kv_len, 8, 5});
+      RequestCase c = CaseWithWeights({1, heads, 1, 75, kv_len, 8, 5});
       UseOffset(c, -30);
       c.options.window = Window{.left = 3, .right = 2};
       CheckCase(c);
@@ -125,7 +121,7 @@ TEST(StripTileTest, RowsWithoutKeysBesideRowsWithKeys) {
       c.options.q_offset = {-70};
       CheckCase(c);
       // Every second row, and rows whose keys lie in the second block only.
-      c = NormalCase({1, heads, 1, 75, 2 * kv_len, 8, 5});
+      c = CaseWithWeights({1, heads, 1, 75, 2 * kv_len, 8, 5});
       c.masks = {RandomMask(c.dims, 1, 50)};
       for (int64_t i = 0; i < 75; ++i) {
         const auto row = c.masks[0].tensor.numbers.begin() + i * 2 * kv_len;
@@ -174,7 +170,7 @@ std::vector<PoisonProblem> PoisonProblems() {
 
 class PoisonTest {
  public:
-  explicit PoisonTest(const PoisonProblem& problem) : case_(NormalCase({1, 4, 2, 51, 400, 8, 5})) {
+  explicit PoisonTest(const PoisonProblem& problem) : case_(CaseWithWeights({1, 4, 2, 51, 400, 8, 5})) {
     problem.set(case_);
     clean_ = RunFused(case_);
     EXPECT_TRUE(Matches(case_, clean_, Expect(case_)));
@@ -271,7 +267,7 @@ TEST(StripTileTest, HiddenPoisonChangesNoBit) {
   for (const PoisonProblem& problem : PoisonProblems()) {
     SCOPED_TRACE(problem.name);
     ForEachTarget([&problem] {
-      RequestCase c = NormalCase({1, 4, 2, 51, 400, 8, 5});
+      RequestCase c = CaseWithWeights({1, 4, 2, 51, 400, 8, 5});
       problem.set(c);
       CaseTensor drop{DataType::kBool, {1, 1, 1, 400}, std::vector<float>(400)};
       for (size_t k = 0; k < 400; ++k) drop.numbers[k] = k % 5 == 1 || (k > 200 && k < 220) ? 1 : 0;
@@ -350,7 +346,7 @@ TEST(StripTileTest, RowsDoNotDependOnTheirStrips) {
   for (const int64_t heads : {1, 3}) {
     for (size_t i = 0; i < options.size(); ++i) {
       SCOPED_TRACE(testing::Message() << "options " << i << " heads " << heads);
-      RequestCase c = NormalCase({1, heads, 1, 70, 350, 9, 6});
+      RequestCase c = CaseWithWeights({1, heads, 1, 70, 350, 9, 6});
       options[i](c);
       ForEachTarget([&] {
         const EntryResult all = RunFused(c).entries[0];
