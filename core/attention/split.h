@@ -18,7 +18,7 @@
 namespace attnd {
 
 // Entries with more stacked rows than this are not cut: they make tiles enough, and states of many
-// rows take memory. No tile of an entry that is cut has fewer rows than the entry.
+// rows take memory. Unless weights are averaged, a tile has all rows of an entry that is cut.
 inline constexpr int64_t kSplitRows = 32;
 // Keys of a part: enough to take longer than merging it, and less than some 2 ms. kKeysPerPart up to
 // a head_dim and value_dim of 512 together, fewer beyond.

@@ -68,6 +68,13 @@ RequestCase NormalCase(const Dims& dims) {
   return c;
 }
 
+void SeeKeysBefore(RequestCase& c, int64_t q_offset) {
+  c.options.causal = true;
+  c.options.alignment = Alignment::kOffset;
+  c.options.q_offset = {q_offset};
+  c.options.k_offset = {0};
+}
+
 TileProblem::TileProblem(const RequestCase& c) {
   const AttentionRequest request = BuildRequest(c);
   auto plan = PlanAttention(request, AttentionLimits());

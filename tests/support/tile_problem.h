@@ -19,6 +19,9 @@ namespace attnd {
 // A heads-first case of normal numbers that asks for nothing beside its output.
 RequestCase NormalCase(const Dims& dims);
 
+// Lets query q of the case see keys 0 to q + `q_offset`.
+void SeeKeysBefore(RequestCase& c, int64_t q_offset);
+
 // The plan and the gathered inputs of a case, and memory for its results that holds NaN in
 // any element type. REQUIRES: the case is heads first, and all its queries are used.
 class TileProblem {

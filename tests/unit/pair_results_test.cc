@@ -108,13 +108,6 @@ RequestCase CaseOfPairs(const Dims& dims) {
   return c;
 }
 
-void SeeKeysBefore(RequestCase& c, int64_t q_offset) {
-  c.options.causal = true;
-  c.options.alignment = Alignment::kOffset;
-  c.options.q_offset = {q_offset};
-  c.options.k_offset = {0};
-}
-
 // Keeps every third pair, and nothing of every fourth query.
 CaseMask ThirdOfThePairs(const Dims& dims) {
   CaseMask mask{{DataType::kBool, {dims.q_len, dims.kv_len}, {}}, Polarity::kKeep};

@@ -67,13 +67,6 @@ RequestCase CaseOfAllOutputs(const Dims& dims) {
   return c;
 }
 
-void SeeKeysBefore(RequestCase& c, int64_t q_offset) {
-  c.options.causal = true;
-  c.options.alignment = Alignment::kOffset;
-  c.options.q_offset = {q_offset};
-  c.options.k_offset = {0};
-}
-
 CaseMask KeepMask(const Dims& dims, const std::function<bool(int64_t q, int64_t k)>& sees) {
   CaseMask mask{{DataType::kBool, {dims.q_len, dims.kv_len}, {}}, Polarity::kKeep};
   for (int64_t q = 0; q < dims.q_len; ++q) {
