@@ -1,292 +1,46 @@
 #include "core/attention/attention_job.h"
 
-#include <algorithm>
-#include <atomic>
-#include <cstring>
-#include <limits>
-#include <tuple>
 #include <utility>
 
 #include "core/attention/cost.h"
-#include "core/attention/gather.h"
-#include "core/attention/plan_options.h"
 #include "core/attention/split.h"
 
 namespace attnd {
 namespace {
 
-// Kernel tiles are small for small shapes; a worker takes as many at once as cost this
-// many floating-point operations (some tens of microseconds), so that claiming is free.
-constexpr double kFlopsPerClaim = 4e6;
-
-int64_t Blocks(int64_t rows, int64_t rows_per_block) { return (rows + rows_per_block - 1) / rows_per_block; }
-
 class AttentionJob final : public Job {
  public:
   AttentionJob(AttentionRequest request, AttentionPlan plan, EngineKind engine, BufferPool* pool,
                AttentionCallback done)
-      : request_(std::move(request)), plan_(std::move(plan)), engine_(engine), pool_(pool), done_(std::move(done)) {}
+      : request_(std::move(request)), done_(std::move(done)) {
+    run_.emplace(std::move(plan), engine, pool);
+  }
 
-  absl::StatusOr<int64_t> Prepare() override;
-  absl::Status RunTile(int64_t tile) override;
+  absl::StatusOr<int64_t> Prepare() override { return run_->Begin(std::move(request_)); }
+  absl::Status RunTile(int64_t tile) override { return run_->RunClaim(tile); }
   void Done(const absl::Status& status, const JobTimings& timings) override;
 
  private:
-  // Rows of one entry that a worker computes in one go: a kernel tile, or with averaged
-  // weights all the tiles of some queries, since an average needs every head.
-  struct Unit {
-    int64_t batch = 0;
-    int64_t kv_head = 0;
-    int64_t row_begin = 0;
-    int64_t row_end = 0;
-    // Of the entry's keys, if these are cut.
-    int64_t part = 0;
-  };
-
-  absl::Status AllocateResult();
-  absl::Status Allocate(DataType dtype, const std::vector<int64_t>& shape, ResultTensor& tensor);
-  // Rows that are not computed: output 0, LSE -inf, weights and scores 0.
-  void FillUnusedRows();
-  // Cuts the problem into units and these into claims; returns the number of claims.
-  int64_t Cut();
-  [[nodiscard]] int64_t UnitsOf(int64_t b) const;
-  [[nodiscard]] Unit UnitAt(int64_t index) const;
-  absl::Status RunUnit(TileEngine& engine, const Unit& unit);
-  absl::Status RunTiles(TileEngine& engine, const Unit& unit);
-  absl::Status RunPart(TileEngine& engine, const Unit& unit, const KeyParts& parts);
-  void Count(const RowCounts& counts);
-
   AttentionRequest request_;
-  AttentionPlan plan_;
-  const EngineKind engine_;
-  BufferPool* const pool_;
+  std::optional<AttentionRun> run_;
   const AttentionCallback done_;
-
-  Buffer input_;
-  AttentionData data_;
-  // Of the softmax of every row, when averages need them.
-  Buffer row_max_;
-  Buffer row_sum_;
-  AttentionResult result_;
-  PartialStates partial_;
-  // Units before each entry's, and in all; empty if all entries have as many.
-  std::vector<int64_t> unit_starts_;
-  int64_t rows_per_tile_ = 1;
-  int64_t rows_per_unit_ = 0;
-  int64_t units_ = 0;
-  int64_t units_per_claim_ = 1;
-  std::atomic<int64_t> empty_rows_ = 0;
-  std::atomic<int64_t> non_finite_rows_ = 0;
-  std::atomic<int64_t> pairs_ = 0;
-  std::atomic<int64_t> tiles_ = 0;
 };
 
-absl::StatusOr<int64_t> AttentionJob::Prepare() {
-  if (absl::Status status = AllocateResult(); !status.ok()) return status;
-  if (plan_.rows == 0) {
-    request_.owner.reset();
-    return 0;
-  }
-  FillUnusedRows();
-  if (absl::Status status = GatherInputs(request_, plan_, pool_, input_, data_); !status.ok()) return status;
-  IndexDocuments(request_.options, plan_);
-  request_ = AttentionRequest();
-  // An average is computed for all heads in one go.
-  if (!plan_.mean_weights) {
-    if (absl::Status status = partial_.Begin(plan_, pool_); !status.ok()) return status;
-  }
-  return Cut();
-}
-
-absl::Status AttentionJob::Allocate(DataType dtype, const std::vector<int64_t>& shape, ResultTensor& tensor) {
-  auto block = pool_->Allocate(static_cast<size_t>(TensorBytes(dtype, shape).value_or(0)));
-  if (!block.ok()) return block.status();
-  tensor = {dtype, shape, *std::move(block)};
-  return absl::OkStatus();
-}
-
-absl::Status AttentionJob::AllocateResult() {
-  if (absl::Status s = Allocate(plan_.output_dtype, plan_.output_shape, result_.output); !s.ok()) return s;
-  data_.output = result_.output.data.data();
-  if (plan_.wants_lse) {
-    if (absl::Status s = Allocate(DataType::kFloat32, plan_.lse_shape, result_.lse.emplace()); !s.ok()) return s;
-    data_.lse = result_.lse->data.floats();
-  }
-  for (const auto& [planned, result, data] : {std::tuple{&plan_.weights, &result_.weights, &data_.weights},
-                                              std::tuple{&plan_.scores, &result_.scores, &data_.scores}}) {
-    if (!planned->has_value()) continue;
-    if (absl::Status s = Allocate(plan_.output_dtype, (*planned)->shape, result->emplace()); !s.ok()) return s;
-    *data = (*result)->data.data();
-  }
-  if (!plan_.mean_weights) return absl::OkStatus();
-  for (const auto& [buffer, data] : {std::pair{&row_max_, &data_.row_max}, std::pair{&row_sum_, &data_.row_sum}}) {
-    auto block = pool_->Allocate(static_cast<size_t>(plan_.rows) * sizeof(float));
-    if (!block.ok()) return block.status();
-    *buffer = *std::move(block);
-    *data = buffer->floats();
-  }
-  return absl::OkStatus();
-}
-
-void AttentionJob::FillUnusedRows() {
-  const Dims& dims = plan_.dims;
-  const int64_t element = ElementBytes(plan_.output_dtype);
-  const auto clear = [element](std::byte* base, int64_t at, int64_t n) {
-    if (n > 0) std::memset(base + at * element, 0, static_cast<size_t>(n * element));
-  };
-  for (int64_t b = 0; b < dims.batch; ++b) {
-    const int64_t kv_len = plan_.keys.count[b];
-    for (int64_t q = plan_.q_used[b]; q < plan_.queries.count[b]; ++q) {
-      for (int64_t h = 0; h < dims.heads; ++h) {
-        clear(data_.output, plan_.OutputAt(b, h, q), dims.value_dim);
-        if (data_.lse != nullptr) data_.lse[plan_.LseAt(b, h, q)] = -std::numeric_limits<float>::infinity();
-        if (data_.scores != nullptr) clear(data_.scores, plan_.PairsAt(*plan_.scores, b, h, q), kv_len);
-        if (data_.weights == nullptr || h >= plan_.weights->heads) continue;
-        const int64_t slot = plan_.WeightsSlot(b, q);
-        if (slot >= 0) clear(data_.weights, plan_.PairsAt(*plan_.weights, b, h, slot), kv_len);
-      }
-    }
-  }
-}
-
-int64_t AttentionJob::UnitsOf(int64_t b) const {
-  const int64_t blocks = Blocks(plan_.q_used[b] * plan_.dims.group(), rows_per_unit_);
-  return plan_.mean_weights ? blocks : blocks * plan_.dims.kv_heads * partial_.parts(b).count;
-}
-
-int64_t AttentionJob::Cut() {
-  rows_per_tile_ = RowsPerTile(engine_, plan_);
-  // A tile's worth of queries is a whole number of tiles in every head.
-  rows_per_unit_ = plan_.mean_weights ? rows_per_tile_ * plan_.dims.group() : rows_per_tile_;
-  if (plan_.q_used.uniform() && !partial_.any()) {
-    units_ = plan_.dims.batch * UnitsOf(0);
-  } else {
-    unit_starts_.reserve(static_cast<size_t>(plan_.dims.batch) + 1);
-    for (int64_t b = 0; b < plan_.dims.batch; ++b) {
-      unit_starts_.push_back(units_);
-      units_ += UnitsOf(b);
-    }
-    unit_starts_.push_back(units_);
-  }
-  // By the mean, unless entries differ: then a claim of long ones must not take too long.
-  const double mean = PredictCost(plan_, engine_) / static_cast<double>(std::max<int64_t>(1, units_));
-  const double unit = plan_.q_used.uniform() ? mean : LargestUnitCost(plan_, rows_per_unit_);
-  const double fitting = kFlopsPerClaim / std::max(1.0, unit);
-  units_per_claim_ = units_;
-  if (fitting < static_cast<double>(units_)) units_per_claim_ = fitting < 1 ? 1 : static_cast<int64_t>(fitting);
-  // NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult): it takes Gather's reset for the job's end.
-  return units_ == 0 ? 0 : (units_ + units_per_claim_ - 1) / units_per_claim_;
-}
-
-// Within a head the last rows come first: with causal they are the longest, and short
-// tiles at the end keep workers level.
-AttentionJob::Unit AttentionJob::UnitAt(int64_t index) const {
-  Unit unit;
-  if (unit_starts_.empty()) {
-    unit.batch = index / UnitsOf(0);
-    index %= UnitsOf(0);
-  } else {
-    const auto next = std::upper_bound(unit_starts_.begin(), unit_starts_.end(), index);
-    unit.batch = next - unit_starts_.begin() - 1;
-    index -= *(next - 1);
-  }
-  const int64_t rows = plan_.q_used[unit.batch] * plan_.dims.group();
-  const int64_t blocks = Blocks(rows, rows_per_unit_);
-  // Only entries of one block are cut.
-  const int64_t parts = partial_.parts(unit.batch).count;
-  unit.part = index % parts;
-  index /= parts;
-  unit.kv_head = index / blocks;
-  unit.row_begin = (blocks - 1 - index % blocks) * rows_per_unit_;
-  unit.row_end = std::min(unit.row_begin + rows_per_unit_, rows);
-  return unit;
-}
-
-absl::Status AttentionJob::RunTiles(TileEngine& engine, const Unit& unit) {
-  for (int64_t begin = unit.row_begin; begin < unit.row_end; begin += rows_per_tile_) {
-    const Tile tile{unit.batch, unit.kv_head, begin, std::min(begin + rows_per_tile_, unit.row_end)};
-    const absl::StatusOr<RowCounts> counts = engine.Run(plan_, data_, tile);
-    if (!counts.ok()) return counts.status();
-    Count(*counts);
-    tiles_.fetch_add(1, std::memory_order_relaxed);
-  }
-  return absl::OkStatus();
-}
-
-void AttentionJob::Count(const RowCounts& counts) {
-  empty_rows_.fetch_add(counts.empty, std::memory_order_relaxed);
-  non_finite_rows_.fetch_add(counts.non_finite, std::memory_order_relaxed);
-  pairs_.fetch_add(counts.pairs, std::memory_order_relaxed);
-}
-
-absl::Status AttentionJob::RunPart(TileEngine& engine, const Unit& unit, const KeyParts& parts) {
-  const Tile tile{unit.batch, unit.kv_head, unit.row_begin, unit.row_end};
-  const simd::RowState state = partial_.At(unit.batch, unit.kv_head, unit.part);
-  ClearState(unit.row_end - unit.row_begin, state);
-  const auto pairs = engine.AddPart(plan_, data_, tile, parts.keys(unit.part), state);
-  if (!pairs.ok()) return pairs.status();
-  Count({.pairs = *pairs});
-  tiles_.fetch_add(1, std::memory_order_relaxed);
-  if (!partial_.Done(unit.batch, unit.kv_head)) return absl::OkStatus();
-  const auto counts = engine.Finish(plan_, data_, tile, partial_.Merge(unit.batch, unit.kv_head));
-  if (!counts.ok()) return counts.status();
-  Count(*counts);
-  return absl::OkStatus();
-}
-
-absl::Status AttentionJob::RunUnit(TileEngine& engine, const Unit& unit) {
-  if (const KeyParts parts = partial_.parts(unit.batch); parts.count > 1) return RunPart(engine, unit, parts);
-  if (!plan_.mean_weights) return RunTiles(engine, unit);
-  for (int64_t kv_head = 0; kv_head < plan_.dims.kv_heads; ++kv_head) {
-    Unit head = unit;
-    head.kv_head = kv_head;
-    if (absl::Status s = RunTiles(engine, head); !s.ok()) return s;
-  }
-  const int64_t group = plan_.dims.group();
-  return engine.MeanWeights(plan_, data_, unit.batch, unit.row_begin / group, unit.row_end / group);
-}
-
-absl::Status AttentionJob::RunTile(int64_t tile) {
-  TileEngine& engine = EngineForThisThread(engine_);
-  const int64_t end = std::min((tile + 1) * units_per_claim_, units_);
-  for (int64_t i = tile * units_per_claim_; i < end; ++i) {
-    if (absl::Status status = RunUnit(engine, UnitAt(i)); !status.ok()) return status;
-  }
-  return absl::OkStatus();
-}
-
 void AttentionJob::Done(const absl::Status& status, const JobTimings& timings) {
-  input_ = Buffer();
-  row_max_ = Buffer();
-  row_sum_ = Buffer();
-  partial_ = PartialStates();
-  const auto flops_per_pair = 2 * static_cast<double>(plan_.dims.head_dim + plan_.dims.value_dim);
+  AttentionResult result;
+  if (status.ok()) result = run_->TakeResult();
+  result.timings = timings;
   // Whoever holds the job for longer holds nothing that grows.
   request_ = AttentionRequest();
-  plan_ = AttentionPlan();
-  unit_starts_ = {};
-  if (!status.ok()) {
-    result_ = AttentionResult();
+  run_.reset();
+  if (status.ok()) {
+    done_(std::move(result), timings);
+  } else {
     done_(status, timings);
-    return;
   }
-  result_.timings = timings;
-  result_.tiles = tiles_.load(std::memory_order_relaxed);
-  result_.rows = {empty_rows_.load(std::memory_order_relaxed), non_finite_rows_.load(std::memory_order_relaxed),
-                  pairs_.load(std::memory_order_relaxed)};
-  result_.flops = static_cast<double>(result_.rows.pairs) * flops_per_pair;
-  done_(std::move(result_), timings);
 }
 
 }  // namespace
-
-int64_t BytesOf(const AttentionResult& result) {
-  size_t bytes = result.output.data.size();
-  for (const auto* tensor : {&result.lse, &result.weights, &result.scores}) {
-    if (tensor->has_value()) bytes += (*tensor)->data.size();
-  }
-  return static_cast<int64_t>(bytes);
-}
 
 std::shared_ptr<Job> NewAttentionJob(AttentionRequest request, AttentionPlan plan, EngineKind engine, BufferPool* pool,
                                      AttentionCallback done) {

@@ -9,29 +9,14 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "core/attention/attention_run.h"
 #include "core/attention/engine.h"
 #include "core/attention/plan.h"
 #include "core/attention/request.h"
-#include "core/attention/result_tensor.h"
 #include "core/runtime/buffer_pool.h"
 #include "core/runtime/executor.h"
 
 namespace attnd {
-
-// What a finished request returns. lse, weights and scores are there if asked for.
-struct AttentionResult {
-  ResultTensor output;
-  std::optional<ResultTensor> lse;
-  std::optional<ResultTensor> weights;
-  std::optional<ResultTensor> scores;
-  JobTimings timings;
-  int64_t tiles = 0;
-  double flops = 0;
-  RowCounts rows;
-};
-
-// Of its tensors.
-int64_t BytesOf(const AttentionResult& result);
 
 // Called once, on any thread, with no lock held.
 using AttentionCallback = std::function<void(absl::StatusOr<AttentionResult>, const JobTimings&)>;

@@ -34,6 +34,8 @@ struct AttentionData {
   // [heads].
   const float* alibi_slopes = nullptr;
   const float* sinks = nullptr;
+  // Per row, as lse: a logit that takes part in the softmax's denominator as a sink does.
+  const float* row_sinks = nullptr;
 
   std::byte* output = nullptr;
   float* lse = nullptr;

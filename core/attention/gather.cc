@@ -38,18 +38,29 @@ class Cursor {
   std::byte* at_;
 };
 
-size_t BlockBytes(const AttentionRequest& request, bool rotated) {
-  const AttentionOptions& options = request.options;
-  size_t bytes = AlignedSize(request.value.bytes.size());
-  for (const TensorView* tensor : {&request.query, &request.key}) {
-    bytes += AlignedSize(rotated ? FloatBytes(*tensor) : tensor->bytes.size());
-  }
+size_t OptionBytes(const AttentionOptions& options) {
+  size_t bytes = 0;
   for (const Mask& mask : options.masks) bytes += AlignedSize(mask.tensor.bytes.size());
   for (const TensorView& bias : options.biases) bytes += AlignedSize(bias.bytes.size());
   for (const auto* tensor : {&options.alibi_slopes, &options.sinks}) {
     if (tensor->has_value()) bytes += AlignedSize(FloatBytes(**tensor));
   }
   return bytes;
+}
+
+size_t BlockBytes(const AttentionRequest& request, bool rotated) {
+  size_t bytes = OptionBytes(request.options) + AlignedSize(request.value.bytes.size());
+  for (const TensorView* tensor : {&request.query, &request.key}) {
+    bytes += AlignedSize(rotated ? FloatBytes(*tensor) : tensor->bytes.size());
+  }
+  return bytes;
+}
+
+void CopyOptions(const AttentionOptions& options, Cursor& cursor, AttentionData& data) {
+  for (const Mask& mask : options.masks) data.masks.push_back(cursor.Copy(mask.tensor));
+  for (const TensorView& bias : options.biases) data.biases.push_back(cursor.Copy(bias));
+  if (options.alibi_slopes) data.alibi_slopes = cursor.CopyAsFloats(*options.alibi_slopes);
+  if (options.sinks) data.sinks = cursor.CopyAsFloats(*options.sinks);
 }
 
 // Query or key, rotated. Tensors of 16 bits need room of their own for a moment.
@@ -89,11 +100,16 @@ absl::Status GatherInputs(const AttentionRequest& request, const AttentionPlan& 
     data.key = cursor.Copy(request.key);
   }
   data.value = cursor.Copy(request.value);
-  const AttentionOptions& options = request.options;
-  for (const Mask& mask : options.masks) data.masks.push_back(cursor.Copy(mask.tensor));
-  for (const TensorView& bias : options.biases) data.biases.push_back(cursor.Copy(bias));
-  if (options.alibi_slopes) data.alibi_slopes = cursor.CopyAsFloats(*options.alibi_slopes);
-  if (options.sinks) data.sinks = cursor.CopyAsFloats(*options.sinks);
+  CopyOptions(request.options, cursor, data);
+  return absl::OkStatus();
+}
+
+absl::Status GatherOptions(const AttentionOptions& options, BufferPool* pool, Buffer& memory, AttentionData& data) {
+  auto block = pool->Allocate(OptionBytes(options));
+  if (!block.ok()) return block.status();
+  memory = *std::move(block);
+  Cursor cursor(memory.data());
+  CopyOptions(options, cursor, data);
   return absl::OkStatus();
 }
 

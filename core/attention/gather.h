@@ -17,6 +17,9 @@ namespace attnd {
 absl::Status GatherInputs(const AttentionRequest& request, const AttentionPlan& plan, BufferPool* pool, Buffer& memory,
                           AttentionData& data);
 
+// The same for what the options bring alone: masks, biases, slopes and sinks.
+absl::Status GatherOptions(const AttentionOptions& options, BufferPool* pool, Buffer& memory, AttentionData& data);
+
 }  // namespace attnd
 
 #endif  // ATTND_CORE_ATTENTION_GATHER_H_

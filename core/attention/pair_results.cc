@@ -46,7 +46,7 @@ absl::Status PairResults::WriteWeights(const float* max, const float* sum) {
   const AttentionPlan& plan = *plan_;
   const int64_t kv_len = blocks_.key().count;
   if (kv_len == 0) return absl::OkStatus();
-  const int64_t element = ElementBytes(plan.output_dtype);
+  const int64_t element = ElementBytes(plan.pairs_dtype);
   std::vector<std::byte*> rows(static_cast<size_t>(blocks_.rows()));
   bool reported = false;
   for (int64_t r = 0; r < blocks_.rows(); ++r) {
@@ -67,7 +67,7 @@ absl::Status PairResults::WriteWeights(const float* max, const float* sum) {
       std::byte* row = rows[static_cast<size_t>(r)];
       if (row == nullptr) continue;
       ToWeights(visible, r, begin, end, {max[r], sum[r]});
-      simd::StoreRow(blocks_.row(r), end - begin, plan.output_dtype, row + begin * element);
+      simd::StoreRow(blocks_.row(r), end - begin, plan.pairs_dtype, row + begin * element);
     }
     return absl::OkStatus();
   });
@@ -93,7 +93,7 @@ void PairResults::WriteScoreRow(const BlockVisibility& visible, int64_t r, int64
   }
   const RowPlace place = PlaceOf(plan.dims, tile_, r);
   const int64_t at = plan.PairsAt(*plan.scores, tile_.batch, place.head, place.query) + begin;
-  simd::StoreRow(row, end - begin, plan.output_dtype, data_->scores + at * ElementBytes(plan.output_dtype));
+  simd::StoreRow(row, end - begin, plan.pairs_dtype, data_->scores + at * ElementBytes(plan.pairs_dtype));
 }
 
 // A block of keys at a time: heads in order, so that bits do not depend on who computes what.
@@ -139,14 +139,14 @@ absl::Status PairResults::AddToMean(const Tile& queries, int64_t head, int64_t b
 void PairResults::StoreMean(const Tile& queries, int64_t begin, int64_t end) {
   const AttentionPlan& plan = *plan_;
   const int64_t keys = end - begin;
-  const int64_t element = ElementBytes(plan.output_dtype);
+  const int64_t element = ElementBytes(plan.pairs_dtype);
   for (int64_t r = 0; r < queries.row_end - queries.row_begin; ++r) {
     const int64_t slot = plan.WeightsSlot(queries.batch, queries.row_begin + r);
     if (slot < 0) continue;
     float* mean = mean_.data() + r * keys;
     (void)simd::DivideRow(mean, keys, static_cast<float>(plan.dims.heads), mean);
     const int64_t at = plan.PairsAt(*plan.weights, queries.batch, 0, slot) + begin;
-    simd::StoreRow(mean, keys, plan.output_dtype, data_->weights + at * element);
+    simd::StoreRow(mean, keys, plan.pairs_dtype, data_->weights + at * element);
   }
 }
 

@@ -160,7 +160,7 @@ absl::Status PlanSizes(const AttentionRequest& request, const AttentionLimits& l
                                              std::tuple{"outputs.scores", "scores", &plan.scores}}) {
     if (!planned->has_value()) continue;
     const std::string text = absl::StrCat(what, " of shape ", ShapeString((*planned)->shape));
-    if (absl::Status s = AddResult(field, text, {(*planned)->elements}, plan.output_dtype, limits, plan); !s.ok()) {
+    if (absl::Status s = AddResult(field, text, {(*planned)->elements}, plan.pairs_dtype, limits, plan); !s.ok()) {
       return s;
     }
   }
@@ -207,6 +207,10 @@ absl::StatusOr<AttentionPlan> PlanAttention(const AttentionRequest& request, con
        {std::pair{"query", &request.query}, std::pair{"key", &request.key}, std::pair{"value", &request.value}}) {
     if (absl::Status status = CheckTensor(name, *tensor, TensorUse::kNumbers); !status.ok()) return status;
   }
+  return PlanProjected(request, limits);
+}
+
+absl::StatusOr<AttentionPlan> PlanProjected(const AttentionRequest& request, const AttentionLimits& limits) {
   if (request.value.dtype != request.key.dtype) {
     return InvalidField("value.dtype", absl::StrCat("is ", DataTypeName(request.value.dtype), ", but key is ",
                                                     DataTypeName(request.key.dtype), "; they must agree"));

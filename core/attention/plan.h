@@ -53,10 +53,7 @@ struct RopePlan {
   int64_t rotary_dim = 0;
   double theta = 10000;
   double scaling_factor = 1;
-  // Of token 0 of an entry, where no positions are given.
-  PerEntry q_position;
-  PerEntry k_position;
-  // One per token, entry after entry; empty: counted from the above.
+  // One per token, entry after entry; empty: counted from the plan's.
   std::vector<int64_t> query_positions;
   std::vector<int64_t> key_positions;
 };
@@ -95,6 +92,9 @@ struct AttentionPlan {
   TokenSpans keys;
   // Rows of an entry that are computed, its first ones; the others are 0.
   PerEntry q_used;
+  // Positions of token 0 of an entry's queries and keys.
+  PerEntry q_position;
+  PerEntry k_position;
   // Sum of q_len over entries: batch * q_len, or the length of a packed query.
   int64_t total_queries = 0;
   // The same of kv_len.
@@ -110,8 +110,10 @@ struct AttentionPlan {
   DataType query_dtype = DataType::kFloat32;
   // Of key and value.
   DataType key_dtype = DataType::kFloat32;
-  // Of output, weights and scores.
+  // Of output.
   DataType output_dtype = DataType::kFloat32;
+  // Of weights and scores.
+  DataType pairs_dtype = DataType::kFloat32;
   // Factor on QK^T.
   float scale = 1;
   // 0: none.
@@ -192,6 +194,10 @@ struct AttentionPlan {
 // arithmetic is overflow-safe. On failure the status names the field (InvalidField,
 // UnservedField).
 absl::StatusOr<AttentionPlan> PlanAttention(const AttentionRequest& request, const AttentionLimits& limits);
+
+// The same for query, key and value that are yet to be computed: they have no bytes.
+// REQUIRES: their shapes are non-negative and their sizes fit.
+absl::StatusOr<AttentionPlan> PlanProjected(const AttentionRequest& request, const AttentionLimits& limits);
 
 }  // namespace attnd
 

@@ -288,7 +288,7 @@ absl::Status PlanScores(const AttentionOptions& options, AttentionPlan& plan) {
   return absl::OkStatus();
 }
 
-absl::Status PlanRope(const Rope& rope, const Positions& positions, AttentionPlan& plan) {
+absl::Status PlanRope(const Rope& rope, AttentionPlan& plan) {
   RopePlan planned;
   if (rope.style == RopeStyle::kUnset) {
     return InvalidField("options.rope.style", "is not set; say HALF or INTERLEAVED, they are not interchangeable");
@@ -318,8 +318,6 @@ absl::Status PlanRope(const Rope& rope, const Positions& positions, AttentionPla
   }
   planned.query_positions = rope.query_positions;
   planned.key_positions = rope.key_positions;
-  planned.q_position = positions.query;
-  planned.k_position = positions.key;
   plan.rope = std::move(planned);
   return absl::OkStatus();
 }
@@ -337,6 +335,8 @@ absl::Status PlanOptions(const AttentionOptions& options, AttentionPlan& plan) {
   if (absl::Status s = PlanLengths(options, plan); !s.ok()) return s;
   const auto positions = PlanPositions(options, plan);
   if (!positions.ok()) return positions.status();
+  plan.q_position = positions->query;
+  plan.k_position = positions->key;
   Visibility& visibility = plan.visibility;
   visibility.causal = options.causal;
   visibility.shift = PerEntry::Map([](int64_t q, int64_t k) { return q - k; }, positions->query, positions->key);
@@ -349,7 +349,7 @@ absl::Status PlanOptions(const AttentionOptions& options, AttentionPlan& plan) {
     if (QuickToIndex(*options.documents)) IndexDocuments(options, plan);
   }
   if (absl::Status s = PlanMasksAndBiases(options, plan); !s.ok()) return s;
-  return options.rope.has_value() ? PlanRope(*options.rope, *positions, plan) : absl::OkStatus();
+  return options.rope.has_value() ? PlanRope(*options.rope, plan) : absl::OkStatus();
 }
 
 }  // namespace attnd

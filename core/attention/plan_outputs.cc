@@ -77,6 +77,7 @@ absl::Status PlanOutputs(const AttentionOutputs& outputs, AttentionPlan& plan) {
     return InvalidField("outputs.dtype", absl::StrCat("is ", DataTypeName(plan.output_dtype),
                                                       "; FLOAT32, FLOAT16 or BFLOAT16 is allowed"));
   }
+  plan.pairs_dtype = plan.output_dtype;
   plan.wants_lse = outputs.lse;
   if (outputs.weights.has_value()) {
     plan.mean_weights = outputs.weights->mean;

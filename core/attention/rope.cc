@@ -26,6 +26,8 @@ struct Turn {
 // The turns of a head's pairs at one position after the other.
 class Turns {
  public:
+  static constexpr int64_t kTokensPerAnchor = 64;
+
   explicit Turns(const RopePlan& rope) : rope_(rope) {
     const auto pairs = static_cast<size_t>(rope.rotary_dim / 2);
     for (size_t i = 0; i < pairs; ++i) {
@@ -65,7 +67,6 @@ class Turns {
   }
 
  private:
-  static constexpr int64_t kTokensPerAnchor = 64;
   static constexpr int64_t kFar = int64_t{1} << 24;
 
   [[nodiscard]] Turn<double> At(int64_t position, double frequency) const {
@@ -80,29 +81,57 @@ class Turns {
   std::vector<Turn<float>> rounded_;
 };
 
+// What there is to know of query or key.
+struct Turned {
+  Turned(const AttentionPlan& plan, RopeTensor tensor)
+      : query(tensor == RopeTensor::kQuery),
+        tokens(query ? plan.queries : plan.keys),
+        given(query ? plan.rope->query_positions : plan.rope->key_positions),
+        first(query ? plan.q_position : plan.k_position),
+        heads(query ? plan.dims.heads : plan.dims.kv_heads) {}
+
+  // Turns to token `t` of entry `b`.
+  void Seek(int64_t b, int64_t t, Turns& turns) const {
+    const int64_t position = given.empty() ? first[b] + t : given[static_cast<size_t>(tokens.begin(b) + t)];
+    turns.Seek(t, position, given.empty());
+  }
+
+  const bool query;
+  const TokenSpans& tokens;
+  const std::vector<int64_t>& given;
+  const PerEntry& first;
+  const int64_t heads;
+};
+
 }  // namespace
 
 void ApplyRope(const AttentionPlan& plan, RopeTensor tensor, const std::byte* source, float* destination) {
-  const RopePlan& rope = *plan.rope;
-  const bool query = tensor == RopeTensor::kQuery;
-  const TokenSpans& tokens = query ? plan.queries : plan.keys;
-  const std::vector<int64_t>& given = query ? rope.query_positions : rope.key_positions;
-  const PerEntry& first = query ? rope.q_position : rope.k_position;
-  const int64_t heads = query ? plan.dims.heads : plan.dims.kv_heads;
-  const DataType dtype = query ? plan.query_dtype : plan.key_dtype;
-
-  Turns turns(rope);
+  const Turned turned(plan, tensor);
+  const DataType dtype = turned.query ? plan.query_dtype : plan.key_dtype;
+  Turns turns(*plan.rope);
   for (int64_t b = 0; b < plan.dims.batch; ++b) {
-    for (int64_t t = 0; t < tokens.count[b]; ++t) {
-      const int64_t position = given.empty() ? first[b] + t : given[static_cast<size_t>(tokens.begin(b) + t)];
-      turns.Seek(t, position, given.empty());
-      for (int64_t h = 0; h < heads; ++h) {
-        const int64_t at = query ? plan.QueryAt(b, h, t) : plan.KeyAt(b, h, t);
+    for (int64_t t = 0; t < turned.tokens.count[b]; ++t) {
+      turned.Seek(b, t, turns);
+      for (int64_t h = 0; h < turned.heads; ++h) {
+        const int64_t at = turned.query ? plan.QueryAt(b, h, t) : plan.KeyAt(b, h, t);
         float* row = destination + at;
         const std::byte* from = source + at * ElementBytes(dtype);
         if (static_cast<const void*>(from) != row) simd::LoadRow(from, dtype, plan.dims.head_dim, row);
         turns.TurnRow(row);
       }
+    }
+  }
+}
+
+void ApplyRopeInPlace(const AttentionPlan& plan, RopeTensor tensor, int64_t b, int64_t begin, int64_t end,
+                      float* rows) {
+  const Turned turned(plan, tensor);
+  Turns turns(*plan.rope);
+  // From the anchor before, so that angles are those of ApplyRope.
+  for (int64_t t = begin / Turns::kTokensPerAnchor * Turns::kTokensPerAnchor; t < end; ++t) {
+    turned.Seek(b, t, turns);
+    for (int64_t h = 0; h < turned.heads && t >= begin; ++h) {
+      turns.TurnRow(rows + (turned.query ? plan.QueryAt(b, h, t) : plan.KeyAt(b, h, t)));
     }
   }
 }

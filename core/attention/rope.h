@@ -4,6 +4,7 @@
 #define ATTND_CORE_ATTENTION_ROPE_H_
 
 #include <cstddef>
+#include <cstdint>
 
 #include "core/attention/plan.h"
 
@@ -15,6 +16,9 @@ enum class RopeTensor { kQuery, kKey };
 // type, `destination` the same in float32; they may be the same memory if that is
 // float32. Angles are computed in double. REQUIRES: plan.rope. Thread-safe.
 void ApplyRope(const AttentionPlan& plan, RopeTensor tensor, const std::byte* source, float* destination);
+
+// The same for tokens [begin, end) of entry `b` only, in place.
+void ApplyRopeInPlace(const AttentionPlan& plan, RopeTensor tensor, int64_t b, int64_t begin, int64_t end, float* rows);
 
 }  // namespace attnd
 

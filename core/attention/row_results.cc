@@ -29,13 +29,16 @@ bool WriteOutputRow(float* acc, int64_t n, float sum, DataType dtype, std::byte*
 RowEnd EndRow(const AttentionPlan& plan, const AttentionData& data, int64_t batch, const RowPlace& place, float* max,
               float* sum) {
   RowEnd end{.empty = *sum == 0, .keep = 1};
-  if (plan.has_sinks && data.sinks[place.head] != kNegInf) {
-    const float sink = data.sinks[place.head];
+  const auto add = [&](float sink) {
+    if (sink == kNegInf) return;
     const float new_max = std::max(*max, sink);
-    end.keep = std::exp(*max - new_max);
-    *sum = *sum * end.keep + std::exp(sink - new_max);
+    const float keep = std::exp(*max - new_max);
+    end.keep *= keep;
+    *sum = *sum * keep + std::exp(sink - new_max);
     *max = new_max;
-  }
+  };
+  if (plan.has_sinks) add(data.sinks[place.head]);
+  if (data.row_sinks != nullptr) add(data.row_sinks[plan.LseAt(batch, place.head, place.query)]);
   if (data.lse == nullptr && data.row_max == nullptr) return end;
   const int64_t row = plan.LseAt(batch, place.head, place.query);
   if (data.lse != nullptr) data.lse[row] = *sum == 0 ? kNegInf : *max + std::log(*sum);

@@ -59,6 +59,10 @@ class Executor::Impl {
     int64_t tiles_done = 0;
     int steps_running = 0;
     double predicted_seconds = 0;
+    // Of the tiles that are done.
+    double seconds_done = 0;
+    // Of a tile of the stage.
+    double tile_share = 0;
     std::optional<absl::Status> end;
     Time submitted;
     std::optional<Time> taken;
@@ -68,10 +72,8 @@ class Executor::Impl {
     [[nodiscard]] auto Rank() const {
       return std::make_tuple(-int64_t{spec.priority}, round, spec.deadline.value_or(Time::max()), sequence);
     }
-    [[nodiscard]] double TileSeconds() const { return tiles > 0 ? predicted_seconds / static_cast<double>(tiles) : 0; }
-    [[nodiscard]] double SecondsLeft() const {
-      return predicted_seconds - TileSeconds() * static_cast<double>(tiles_done);
-    }
+    [[nodiscard]] double TileSeconds() const { return predicted_seconds * tile_share; }
+    [[nodiscard]] double SecondsLeft() const { return predicted_seconds - seconds_done; }
   };
   struct ByRank {
     bool operator()(const Entry* a, const Entry* b) const { return a->Rank() < b->Rank(); }
@@ -88,6 +90,7 @@ class Executor::Impl {
   void Execute(const Step& step) ATTND_EXCLUDES(mutex_);
   void ExecutePrepare(Entry* entry) ATTND_EXCLUDES(mutex_);
   void ExecuteTile(Entry* entry, int64_t tile) ATTND_EXCLUDES(mutex_);
+  void BeginStage(Entry* entry, int64_t tiles) ATTND_REQUIRES(mutex_);
   void Charge(Entry* entry, double seconds) ATTND_REQUIRES(mutex_);
   void EndIfDue(Entry* entry, Ended& ended) ATTND_REQUIRES(mutex_);
   void Stop(Entry* entry, absl::Status status, Ended& ended) ATTND_REQUIRES(mutex_);
@@ -308,12 +311,20 @@ void Executor::Impl::ExecutePrepare(Entry* entry) {
     } else if (entry->end.has_value()) {
       EndIfDue(entry, ended);
     } else {
-      entry->tiles = *tiles;
-      runnable_.insert(entry);
-      for (int64_t i = std::min<int64_t>(*tiles, options_.workers); i > 1; --i) work_.Signal();
+      BeginStage(entry, *tiles);
     }
   }
   CallDone(std::move(ended));
+}
+
+// The worker that calls this takes the first tile itself.
+void Executor::Impl::BeginStage(Entry* entry, int64_t tiles) {
+  entry->tiles = tiles;
+  entry->next_tile = 0;
+  entry->tiles_done = 0;
+  entry->tile_share = entry->job->StageShare() / static_cast<double>(tiles);
+  runnable_.insert(entry);
+  for (int64_t i = std::min<int64_t>(tiles, options_.workers); i > 1; --i) work_.Signal();
 }
 
 void Executor::Impl::ExecuteTile(Entry* entry, int64_t tile) {
@@ -323,19 +334,25 @@ void Executor::Impl::ExecuteTile(Entry* entry, int64_t tile) {
   Ended ended;
   {
     const MutexLock lock(mutex_);
-    const double flops = entry->spec.flops / static_cast<double>(entry->tiles);
+    const double flops = entry->spec.flops * entry->tile_share;
     busy_seconds_ += seconds;
     flops_done_ += flops;
     ++tiles_done_;
     speed_.Add(flops, seconds);
     predicted_seconds_ = std::max(0.0, predicted_seconds_ - entry->TileSeconds());
+    entry->seconds_done += entry->TileSeconds();
     ++entry->tiles_done;
     --entry->steps_running;
     if (!status.ok()) {
       // Moved: only the thread that calls Done owns it from here on.
       Stop(entry, std::move(status), ended);
     } else if (entry->tiles_done == entry->tiles && !entry->end.has_value()) {
-      Stop(entry, absl::OkStatus(), ended);
+      const int64_t more = entry->job->NextStage();
+      if (more > 0) {
+        BeginStage(entry, more);
+      } else {
+        Stop(entry, absl::OkStatus(), ended);
+      }
     } else {
       EndIfDue(entry, ended);
     }

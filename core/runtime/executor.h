@@ -36,19 +36,30 @@ struct JobTimings {
   Duration compute{};
 };
 
-// Work cut into tiles. The executor calls the virtual functions, never two of them at
-// the same time except RunTile, and Done exactly once, last.
+// Work cut into tiles, and these into stages of which one is done before the next begins. The
+// executor calls the virtual functions, never two of them at the same time except RunTile,
+// and Done exactly once, last.
 class Job {
  public:
   virtual ~Job() = default;
 
-  // Makes the job ready and returns its number of tiles (0 is fine). Called once, on a
-  // worker. On failure Done gets the status.
+  // Makes the job ready and returns the number of tiles of its first stage (0: there is
+  // nothing to do, the job is over). Called once, on a worker. On failure Done gets the
+  // status.
   virtual absl::StatusOr<int64_t> Prepare() = 0;
 
-  // Computes tile 0 <= `tile` < tiles. Called once per tile, from several workers at the
-  // same time. After a failure no further tile is started and Done gets the status.
+  // Computes tile 0 <= `tile` < tiles of the stage. Called once per tile, from several
+  // workers at the same time. After a failure no further tile is started and Done gets the
+  // status.
   virtual absl::Status RunTile(int64_t tile) = 0;
+
+  // All tiles of a stage are done: begins the next and returns its number of tiles; 0 when
+  // there is none. Called with the executor's lock held: must not take long.
+  virtual int64_t NextStage() { return 0; }
+
+  // Part of JobSpec::flops that the tiles of the current stage take together, in 0..1. Called
+  // as NextStage is.
+  [[nodiscard]] virtual double StageShare() const { return 1; }
 
   // The job is over: OK, the first failure, kCancelled or kDeadlineExceeded. Called on a
   // worker or on the thread that calls Cancel or Submit, with no lock held.

@@ -1,0 +1,127 @@
+// A planned request while it is computed: memory for what it reads and returns, and claims of
+// tiles that workers take. What is between a job of the executor and engines.
+#ifndef ATTND_CORE_ATTENTION_ATTENTION_RUN_H_
+#define ATTND_CORE_ATTENTION_ATTENTION_RUN_H_
+
+#include <atomic>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "core/attention/engine.h"
+#include "core/attention/plan.h"
+#include "core/attention/request.h"
+#include "core/attention/result_tensor.h"
+#include "core/attention/split.h"
+#include "core/runtime/buffer_pool.h"
+#include "core/runtime/executor.h"
+
+namespace attnd {
+
+// What a finished request returns. lse, weights and scores are there if asked for.
+struct AttentionResult {
+  ResultTensor output;
+  std::optional<ResultTensor> lse;
+  std::optional<ResultTensor> weights;
+  std::optional<ResultTensor> scores;
+  JobTimings timings;
+  int64_t tiles = 0;
+  double flops = 0;
+  RowCounts rows;
+};
+
+// Of its tensors.
+int64_t BytesOf(const AttentionResult& result);
+
+// Query, key and value that are computed, not sent, and where the output goes. Not owned; the
+// plan's shapes and strides, output in its output_dtype. Rows outside q_lengths are left alone.
+struct ProjectedTensors {
+  const std::byte* query = nullptr;
+  const std::byte* key = nullptr;
+  const std::byte* value = nullptr;
+  std::byte* output = nullptr;
+  // As AttentionData's; nullptr for none.
+  const float* row_sinks = nullptr;
+};
+
+// Begin once; then RunClaim for each claim, from several threads at the same time; then
+// TakeResult or nothing. `pool` must outlive it and its result.
+class AttentionRun {
+ public:
+  AttentionRun(AttentionPlan plan, EngineKind engine, BufferPool* pool)
+      : plan_(std::move(plan)), engine_(engine), pool_(pool) {}
+
+  // Copies the request's tensors and returns the number of claims. Drops what `request` holds
+  // as soon as it has been copied. kResourceExhausted without memory. REQUIRES: the plan is
+  // PlanAttention's answer to `request`.
+  absl::StatusOr<int64_t> Begin(AttentionRequest request);
+
+  // The same for tensors that are computed by the time that the first claim is run. REQUIRES:
+  // the plan is PlanProjected's answer to `request`, perhaps with another output_dtype.
+  absl::StatusOr<int64_t> BeginProjected(AttentionRequest request, const ProjectedTensors& tensors);
+
+  // Computes claim 0 <= `claim` < claims.
+  absl::Status RunClaim(int64_t claim);
+
+  // All but timings; without output if tensors were projected. REQUIRES: all claims are done.
+  AttentionResult TakeResult();
+
+  [[nodiscard]] const AttentionPlan& plan() const { return plan_; }
+  // Those of the rows, as lse; nullptr unless asked for.
+  [[nodiscard]] const float* lse() const { return data_.lse; }
+
+ private:
+  // Rows of one entry that a worker computes in one go: a kernel tile, or with averaged
+  // weights all the tiles of some queries, since an average needs every head.
+  struct Unit {
+    int64_t batch = 0;
+    int64_t kv_head = 0;
+    int64_t row_begin = 0;
+    int64_t row_end = 0;
+    // Of the entry's keys, if these are cut.
+    int64_t part = 0;
+  };
+
+  absl::Status AllocateOutput();
+  absl::Status AllocateResults();
+  absl::Status Allocate(DataType dtype, const std::vector<int64_t>& shape, ResultTensor& tensor);
+  // Rows that are not computed: output 0, LSE -inf, weights and scores 0.
+  void FillUnusedRows();
+  // What is left to do once the tensors are there: cuts the problem into units and these
+  // into claims; returns the number of claims.
+  absl::StatusOr<int64_t> Cut();
+  [[nodiscard]] int64_t UnitsOf(int64_t b) const;
+  [[nodiscard]] Unit UnitAt(int64_t index) const;
+  absl::Status RunUnit(TileEngine& engine, const Unit& unit);
+  absl::Status RunTiles(TileEngine& engine, const Unit& unit);
+  absl::Status RunPart(TileEngine& engine, const Unit& unit, const KeyParts& parts);
+  void Count(const RowCounts& counts);
+
+  AttentionPlan plan_;
+  const EngineKind engine_;
+  BufferPool* const pool_;
+
+  Buffer input_;
+  AttentionData data_;
+  // Of the softmax of every row, when averages need them.
+  Buffer row_max_;
+  Buffer row_sum_;
+  AttentionResult result_;
+  PartialStates partial_;
+  // Units before each entry's, and in all; empty if all entries have as many.
+  std::vector<int64_t> unit_starts_;
+  int64_t rows_per_tile_ = 1;
+  int64_t rows_per_unit_ = 0;
+  int64_t units_ = 0;
+  int64_t units_per_claim_ = 1;
+  std::atomic<int64_t> empty_rows_ = 0;
+  std::atomic<int64_t> non_finite_rows_ = 0;
+  std::atomic<int64_t> pairs_ = 0;
+  std::atomic<int64_t> tiles_ = 0;
+};
+
+}  // namespace attnd
+
+#endif  // ATTND_CORE_ATTENTION_ATTENTION_RUN_H_
