@@ -1,7 +1,5 @@
 #include "core/linear/projection_weights.h"
 
-#include "absl/strings/str_cat.h"
-#include "core/errors.h"
 
 namespace attnd {
 namespace {
@@ -47,19 +45,6 @@ std::optional<WeightRole> WeightRoleFromName(std::string_view name) {
     if (name == info.name) return info.role;
   }
   return std::nullopt;
-}
-
-absl::StatusOr<WeightShapes> CheckWeights(const ProjectionWeights& weights, std::string_view /*where*/,
-                                          bool /*without_bytes*/) {
-  WeightShapes shapes;
-  for (const WeightRoleInfo& info : kRoles) {
-    const auto& tensor = weights.tensors[info.role];
-    if (!tensor.has_value()) continue;
-    auto& extents = shapes.extents[info.role];
-    extents = tensor->shape;
-    if (info.kind == kMatrix && weights.orientation == Orientation::kOutIn) std::swap(extents[0], extents[1]);
-  }
-  return shapes;
 }
 
 int64_t ElementsOf(const WeightShapes& shapes) {

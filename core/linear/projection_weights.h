@@ -103,8 +103,11 @@ struct WeightShapes {
   [[nodiscard]] int64_t out(WeightRole role) const { return extents[role][1]; }
 };
 
+// Elements that the tensors may have together: so that no sum of their sizes overflows.
+inline constexpr int64_t kMaxWeightElements = int64_t{1} << 40;
+
 // Checks what can be checked without knowing the numbers of heads: orientation, dtypes,
-// ranks, extents >= 1, bytes as dtype and shape say unless `without_bytes`, which tensors
+// ranks, extents >= 1 and how many elements they make, bytes as dtype and shape say unless `without_bytes`, which tensors
 // go together, and that extents that must be equal are. Errors name the field under
 // `where`, such as "inline.w_query" (InvalidField).
 absl::StatusOr<WeightShapes> CheckWeights(const ProjectionWeights& weights, std::string_view where,
