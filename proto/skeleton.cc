@@ -49,11 +49,16 @@ bool Fits(const FieldDescriptor& field, uint32_t wire) {
   return wire == WireTypeOf(field) || (wire == kLength && field.is_packable());
 }
 
-bool IsTensor(const Descriptor& type) { return &type == v1::Tensor::descriptor(); }
+// The field with a payload as bytes; 0 if messages of this type have no payload.
+int PayloadFieldOf(const Descriptor& type) {
+  if (&type == v1::Tensor::descriptor()) return v1::Tensor::kDataFieldNumber;
+  return &type == v1::WeightsChunk::descriptor() ? v1::WeightsChunk::kDataFieldNumber : 0;
+}
 
 bool IsPayload(const FieldDescriptor& field) {
-  return IsTensor(*field.containing_type()) &&
-         (field.number() == v1::Tensor::kDataFieldNumber || field.number() == v1::Tensor::kValuesFieldNumber);
+  const Descriptor& type = *field.containing_type();
+  return field.number() == PayloadFieldOf(type) ||
+         (&type == v1::Tensor::descriptor() && field.number() == v1::Tensor::kValuesFieldNumber);
 }
 
 void AppendVarint(std::string& out, uint64_t value) {
@@ -117,7 +122,7 @@ class Splitter {
   absl::Status WalkSubMessage(Frame& frame, const FieldDescriptor& field, uint64_t end, int depth);
   absl::Status CopyField(const Frame& frame, const FieldDescriptor& field, Tag tag, uint64_t end);
   absl::Status TakePayload(const Place& place, Tag tag, uint64_t end, PayloadBuilder& data, PayloadBuilder& values);
-  absl::Status FinishTensor(const Place& place, PayloadBuilder& data, PayloadBuilder& values);
+  absl::Status FinishPayload(const Place& place, PayloadBuilder& data, PayloadBuilder& values);
   absl::Status SkipUnknown(const Place& place, Tag tag, uint64_t end, int depth);
   absl::Status SkipUnserved(const Place& place, Tag tag, uint64_t end, int depth);
   absl::Status SkipGroup(const Place& place, Tag begin, uint64_t end, int depth);
@@ -164,7 +169,7 @@ absl::Status Splitter::WalkMessage(Frame& frame, uint64_t end, int depth) {
     }
     if (!status.ok()) return status;
   }
-  return IsTensor(frame.type) ? FinishTensor({frame}, data, values) : absl::OkStatus();
+  return PayloadFieldOf(frame.type) != 0 ? FinishPayload({frame}, data, values) : absl::OkStatus();
 }
 
 absl::Status Splitter::WalkSubMessage(Frame& frame, const FieldDescriptor& field, uint64_t end, int depth) {
@@ -216,7 +221,7 @@ absl::Status Splitter::CopyField(const Frame& frame, const FieldDescriptor& fiel
 
 absl::Status Splitter::TakePayload(const Place& place, Tag tag, uint64_t end, PayloadBuilder& data,
                                    PayloadBuilder& values) {
-  const bool is_data = place.field->number() == v1::Tensor::kDataFieldNumber;
+  const bool is_data = place.field->number() == PayloadFieldOf(place.frame.type);
   const bool one_by_one = tag.wire() == kFixed32;
   uint64_t count = sizeof(float);
   absl::Status status = one_by_one ? NeedBytes(place, end, count) : ReadLength(place, end, count);
@@ -236,14 +241,14 @@ absl::Status Splitter::TakePayload(const Place& place, Tag tag, uint64_t end, Pa
   return status;
 }
 
-absl::Status Splitter::FinishTensor(const Place& place, PayloadBuilder& data, PayloadBuilder& values) {
+absl::Status Splitter::FinishPayload(const Place& place, PayloadBuilder& data, PayloadBuilder& values) {
   TensorPayload payload{data.Finish(), values.Finish()};
   if (payload.data.empty() && payload.values.empty()) return absl::OkStatus();
   const auto key = static_cast<uint32_t>(skeleton_.payloads.size());
   skeleton_.payloads.push_back(std::move(payload));
   if (absl::Status s = NeedRoom(place, kMaxTag + 1 + sizeof(key)); !s.ok()) return s;
   AppendVarint(skeleton_.bytes,
-               WireFormatLite::MakeTag(v1::Tensor::kDataFieldNumber, WireFormatLite::WIRETYPE_LENGTH_DELIMITED));
+               WireFormatLite::MakeTag(PayloadFieldOf(place.frame.type), WireFormatLite::WIRETYPE_LENGTH_DELIMITED));
   AppendVarint(skeleton_.bytes, sizeof(key));
   AppendBytes(skeleton_.bytes, std::as_bytes(std::span(&key, 1)));
   return absl::OkStatus();
@@ -370,12 +375,24 @@ absl::StatusOr<Skeleton> ParseWithoutPayloads(MessagePieces message, const Split
   return InvalidField(options.root, absl::StrCat("is no valid ", type.full_name()));
 }
 
-const TensorPayload& PayloadOf(const Skeleton& skeleton, const v1::Tensor& tensor) {
+namespace {
+
+const TensorPayload& PayloadOf(const Skeleton& skeleton, const std::string& data) {
   static const auto& none = *new TensorPayload;
   uint32_t key = 0;
-  if (tensor.data().size() != sizeof(key)) return none;
-  std::memcpy(&key, tensor.data().data(), sizeof(key));
+  if (data.size() != sizeof(key)) return none;
+  std::memcpy(&key, data.data(), sizeof(key));
   return skeleton.payloads[key];
+}
+
+}  // namespace
+
+const TensorPayload& PayloadOf(const Skeleton& skeleton, const v1::Tensor& tensor) {
+  return PayloadOf(skeleton, tensor.data());
+}
+
+const Fragments& PayloadOf(const Skeleton& skeleton, const v1::WeightsChunk& chunk) {
+  return PayloadOf(skeleton, chunk.data()).data;
 }
 
 }  // namespace attnd::codec

@@ -1,8 +1,8 @@
 // Takes a message apart without touching its tensors' bytes. The message is walked once,
 // guided by its descriptor; everything but the payload fields of attnd.v1.Tensor (`data`
-// and `values`) is copied into a skeleton that the generated parser reads, and payloads
-// stay where they are as Fragments. The cost is that of the small fields plus one step
-// per piece of the message, whatever the size of the tensors.
+// and `values`) and attnd.v1.WeightsChunk (`data`) is copied into a skeleton that the generated parser reads, and
+// payloads stay where they are as Fragments. The cost is that of the small fields plus one step per piece of the
+// message, whatever the size of the tensors.
 //
 // What the generated parser accepts is accepted, and means the same, with these exceptions:
 // a singular sub-message that occurs twice, which protobuf would merge, and what is over a
@@ -24,6 +24,7 @@
 
 #include "absl/status/statusor.h"
 #include "attnd/v1/tensor.pb.h"
+#include "attnd/v1/weights.pb.h"
 #include "core/attention/tensor.h"
 #include "proto/codec.h"
 
@@ -49,7 +50,7 @@ struct SplitOptions {
   const FieldSet* unserved = nullptr;
 };
 
-// The two payload fields of one Tensor. `values` are little-endian float32, a multiple of
+// The two payload fields of one Tensor, or the one of a WeightsChunk. `values` are little-endian float32, a multiple of
 // 4 bytes; pieces may end inside an element.
 struct TensorPayload {
   Fragments data;
@@ -59,7 +60,7 @@ struct TensorPayload {
 // A message taken apart. Payloads refer to the message and to `copies`. Movable;
 // immutable once made, so thread-compatible.
 struct Skeleton {
-  // The message, serialized, where a Tensor with a payload has as `data` a key for
+  // The message, serialized, where what has a payload has as `data` a key for
   // PayloadOf.
   std::string bytes;
   std::vector<TensorPayload> payloads;
@@ -81,6 +82,8 @@ absl::StatusOr<Skeleton> ParseWithoutPayloads(MessagePieces message, const Split
 
 // The payload of a Tensor parsed from skeleton.bytes.
 const TensorPayload& PayloadOf(const Skeleton& skeleton, const v1::Tensor& tensor);
+// That of a chunk.
+const Fragments& PayloadOf(const Skeleton& skeleton, const v1::WeightsChunk& chunk);
 
 }  // namespace attnd::codec
 

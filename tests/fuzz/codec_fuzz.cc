@@ -13,6 +13,7 @@
 #include <string_view>
 
 #include "attnd/v1/attention.pb.h"
+#include "attnd/v1/weights.pb.h"
 #include "core/errors.h"
 #include "proto/codec.h"
 #include "proto/skeleton.h"
@@ -116,10 +117,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string bytes(reinterpret_cast<const char*>(data) + 2, size - 2);
   const attnd::codec::Pieces pieces = attnd::codec::Cut(bytes, data[1]);
   namespace codec = attnd::codec;
-  const std::array<const google::protobuf::Message*, 5> types = {
-      &attnd::v1::AttendRequest::default_instance(), &attnd::v1::AttendResponse::default_instance(),
+  const std::array<const google::protobuf::Message*, 6> types = {
+      &attnd::v1::AttendRequest::default_instance(),        &attnd::v1::AttendResponse::default_instance(),
       &attnd::v1::AttendStreamResponse::default_instance(), &attnd::v1::MergeRequest::default_instance(),
-      &attnd::v1::MergeResponse::default_instance()};
+      &attnd::v1::MergeResponse::default_instance(),        &attnd::v1::RegisterWeightsRequest::default_instance()};
   const size_t type = data[0] % types.size();
   codec::CompareWithGenerated(bytes, pieces, *types[type]);
   if (type == 0) codec::DecodeRequest(bytes, pieces);

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "attnd/v1/tensor.pb.h"
+#include "attnd/v1/weights.pb.h"
 #include "proto/codec.h"
 #include "proto/skeleton.h"
 
@@ -96,6 +97,11 @@ inline void Rehydrate(const Skeleton& skeleton, google::protobuf::Message& messa
     tensor.set_data(ToString(payload.data));
     tensor.mutable_values()->Resize(static_cast<int>(payload.values.size() / sizeof(float)), 0);
     payload.values.CopyTo(reinterpret_cast<std::byte*>(tensor.mutable_values()->mutable_data()));
+    return;
+  }
+  if (message.GetDescriptor() == v1::WeightsChunk::descriptor()) {
+    auto& chunk = dynamic_cast<v1::WeightsChunk&>(message);
+    chunk.set_data(ToString(PayloadOf(skeleton, chunk)));
     return;
   }
   const auto& reflection = *message.GetReflection();
