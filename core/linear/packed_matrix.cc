@@ -1,43 +1,65 @@
 #include "core/linear/packed_matrix.h"
 
-#include <cmath>
-#include <vector>
+#include <sys/mman.h>
 
-#include "core/attention/simd_rows.h"
+#include <cstddef>
+
+#include "absl/strings/str_cat.h"
+#include "core/attention/scratch.h"
+#include "core/linear/pack_panels.h"
+#include "core/linear/simd_linear.h"
 
 namespace attnd {
+namespace {
 
-absl::StatusOr<PackedMatrix> PackedMatrix::Pack(const TensorView& weights, Orientation orientation) {
-  PackedMatrix m;
-  const bool in_out = orientation == Orientation::kInOut;
-  m.in_ = weights.shape[in_out ? 0 : 1];
-  m.out_ = weights.shape[in_out ? 1 : 0];
-  m.bytes_ = BytesFor(m.in_, m.out_);
-  m.data_.reset(static_cast<float*>(std::aligned_alloc(64, static_cast<size_t>((m.bytes_ + 63) / 64 * 64))));
-  if (m.data_ == nullptr) return absl::ResourceExhaustedError("no memory for weights");
-  std::vector<std::byte> raw(weights.bytes.size());
-  weights.bytes.CopyTo(raw.data());
-  std::vector<float> floats(static_cast<size_t>(m.in_ * m.out_));
-  simd::LoadRow(raw.data(), weights.dtype, m.in_ * m.out_, floats.data());
-  for (int64_t k = 0; k < m.in_; ++k) {
-    for (int64_t c = 0; c < m.out_; ++c) {
-      m.data_.get()[k * m.out_ + c] = floats[static_cast<size_t>(in_out ? k * m.out_ + c : c * m.in_ + k)];
-    }
-  }
-  return m;
+constexpr size_t kCacheLine = 64;
+constexpr size_t kHugePage = size_t{2} << 20;
+
+float* AllocateFloats(size_t bytes) {
+  const bool huge = bytes >= kHugePage;
+  void* memory = nullptr;
+  if (posix_memalign(&memory, huge ? kHugePage : kCacheLine, bytes) != 0) return nullptr;
+  // Advice only, and for whole huge pages: the matrix must not hold more than it says.
+  if (huge) (void)madvise(memory, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
+  return static_cast<float*>(memory);
 }
 
-int64_t PackedMatrix::BytesFor(int64_t in, int64_t out) { return in * out * 4; }
+}  // namespace
+
+absl::StatusOr<PackedMatrix> PackedMatrix::Pack(const TensorView& weights, Orientation orientation) {
+  const bool in_out = orientation == Orientation::kInOut;
+  PackedMatrix matrix;
+  matrix.in_ = weights.shape[in_out ? 0 : 1];
+  matrix.out_ = weights.shape[in_out ? 1 : 0];
+  matrix.bytes_ = BytesFor(matrix.in_, matrix.out_);
+  matrix.data_.reset(AllocateFloats(static_cast<size_t>(matrix.bytes_)));
+  if (matrix.data_ == nullptr) {
+    return absl::ResourceExhaustedError(absl::StrCat("no memory for ", matrix.bytes_, " bytes of weights"));
+  }
+  if (absl::Status status = PackPanels(weights, orientation, matrix.data_.get()); !status.ok()) return status;
+  return matrix;
+}
+
+int64_t PackedMatrix::BytesFor(int64_t in, int64_t out) {
+  return in * simd::PanelsOf(out) * simd::kPanelColumns * static_cast<int64_t>(sizeof(float));
+}
 
 absl::Status PackedMatrix::Multiply(const ConstRows& x, int64_t rows, Columns columns, const float* bias,
                                     const MutableRows& y) const {
-  for (int64_t r = 0; r < rows; ++r) {
-    for (int64_t c = columns.begin; c < columns.end; ++c) {
-      float sum = 0;
-      for (int64_t k = 0; k < in_; ++k) sum = std::fma(x.data[r * x.stride + k], data_.get()[k * out_ + c], sum);
-      y.data[r * y.stride + c - columns.begin] = bias == nullptr ? sum : sum + bias[c - columns.begin];
-    }
-  }
+  // Of the thread: at most about 2 MiB, whatever the matrices.
+  static thread_local Scratch scratch;
+  if (absl::Status status = scratch.Reserve(simd::PanelScratch(rows, in_)); !status.ok()) return status;
+  simd::MultiplyPanels({.x = x.data,
+                        .x_stride = x.stride,
+                        .rows = rows,
+                        .panels = data_.get(),
+                        .in = in_,
+                        .begin = columns.begin,
+                        .end = columns.end,
+                        .bias = bias,
+                        .y = y.data,
+                        .y_stride = y.stride},
+                       scratch.data());
   return absl::OkStatus();
 }
 

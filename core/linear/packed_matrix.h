@@ -52,8 +52,10 @@ class PackedMatrix {
   //
   // Every element is one chain of fused multiply-adds over ascending k, from 0, and then
   // the bias is added: its bits depend on x[r], W's column and the bias, and on nothing
-  // else: not on the number of rows or columns, nor on which thread computes them.
-  // Thread-safe. kResourceExhausted without scratch.
+  // else: not on the number of rows or columns, nor on which thread computes them. (Where
+  // there are no fused multiply-adds, on x86 before AVX2, product and sum round apart.)
+  // Memory of `y` is written only where results belong. Thread-safe. kResourceExhausted
+  // without scratch, of which a thread keeps at most about 2 MiB.
   absl::Status Multiply(const ConstRows& x, int64_t rows, Columns columns, const float* bias,
                         const MutableRows& y) const;
 
