@@ -10,6 +10,7 @@
 
 #include "client/client.h"
 #include "tests/conformance/onnx_case.h"
+#include "tests/conformance/vector_files.h"
 #include "tests/support/compare.h"
 #include "tests/support/server_fixture.h"
 #include "tests/support/status_matchers.h"
@@ -81,7 +82,7 @@ testing::AssertionResult Passes(const std::string& path, Client& client, Worst* 
 }
 
 TEST(OnnxAttentionTest, ServerReproducesVectorsAtHand) {
-  const auto directories = OnnxDirectories();
+  const auto directories = VectorDirectories(ATTND_SOURCE_DIR "/../shared/conformance/onnx", "ATTND_CONFORMANCE_DIRS");
   if (directories.empty()) {
     std::cout << "conformance: vectors not at hand; set ATTND_CONFORMANCE_DIRS to directories that hold them\n";
     return;
@@ -93,7 +94,7 @@ TEST(OnnxAttentionTest, ServerReproducesVectorsAtHand) {
   int passed = 0;
   Worst worst;
   for (const std::string& directory : directories) {
-    const auto files = OnnxFiles(directory);
+    const auto files = SafetensorsIn(directory);
     EXPECT_FALSE(files.empty()) << directory << " holds no .safetensors file";
     for (const std::string& path : files) {
       const auto verdict = Passes(path, **client, &worst);

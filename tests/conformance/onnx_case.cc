@@ -2,12 +2,9 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdlib>
 #include <cstring>
-#include <filesystem>
 #include <map>
 #include <memory>
-#include <sstream>
 #include <string_view>
 #include <utility>
 
@@ -18,8 +15,6 @@
 
 namespace attnd {
 namespace {
-
-namespace fs = std::filesystem;
 
 absl::Status NotKnown(const std::string& what) { return absl::UnimplementedError(what); }
 absl::Status Broken(const std::string& what) { return absl::InvalidArgumentError(what); }
@@ -216,31 +211,6 @@ absl::Status SetOutputs(const Parts& parts, OnnxCase* onnx) {
 }
 
 }  // namespace
-
-std::vector<std::string> OnnxDirectories() {
-  std::vector<std::string> directories;
-  const std::string beside = ATTND_SOURCE_DIR "/../shared/conformance/onnx";
-  if (fs::is_directory(beside)) directories.push_back(beside);
-  const char* named = std::getenv("ATTND_CONFORMANCE_DIRS");  // NOLINT(concurrency-mt-unsafe): nobody sets it
-  std::istringstream list(named != nullptr ? named : "");
-  for (std::string directory; std::getline(list, directory, ':');) {
-    const bool again = std::any_of(directories.begin(), directories.end(), [&](const std::string& other) {
-      return fs::weakly_canonical(other) == fs::weakly_canonical(directory);
-    });
-    if (!directory.empty() && !again) directories.push_back(directory);
-  }
-  return directories;
-}
-
-std::vector<std::string> OnnxFiles(const std::string& directory) {
-  std::vector<std::string> files;
-  if (!fs::is_directory(directory)) return files;
-  for (const auto& entry : fs::directory_iterator(directory)) {
-    if (entry.path().extension() == ".safetensors") files.push_back(entry.path().string());
-  }
-  std::sort(files.begin(), files.end());
-  return files;
-}
 
 absl::StatusOr<OnnxCase> ReadOnnxCase(const std::string& path) {
   const auto file = Safetensors::Read(path);

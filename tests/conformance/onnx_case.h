@@ -28,13 +28,6 @@ struct OnnxCase {
   std::optional<OnnxResult> scores;
 };
 
-// Directories that hold vectors: the one beside the sources if it is there, and those of
-// ATTND_CONFORMANCE_DIRS (separated by colons), whether they are or not.
-std::vector<std::string> OnnxDirectories();
-
-// The .safetensors files of a directory, sorted. None if it is not there.
-std::vector<std::string> OnnxFiles(const std::string& directory);
-
 // Reads a case. A cache is put in front of key and value, and must then be the case's
 // present_key and present_value; a mask that ends early is filled up. Fails, saying why, if
 // the file is broken or has something that these rules do not know.
