@@ -25,7 +25,6 @@ std::vector<std::byte> BytesOf(const TensorView& tensor) {
   return bytes;
 }
 
-// The elements of a tensor for numbers.
 std::vector<double> Numbers(const TensorView& tensor) {
   const std::vector<std::byte> bytes = BytesOf(tensor);
   std::vector<double> numbers(bytes.size() / static_cast<size_t>(ElementBytes(tensor.dtype)));
@@ -86,7 +85,8 @@ struct Tensor {
   int64_t len = 0;
   int64_t dim = 0;
 
-  Tensor(const TensorView& view, Layout in, const std::optional<int64_t>& split) : numbers(Numbers(view)), layout(in) {
+  Tensor(const TensorView& view, std::vector<double> elements, Layout in, const std::optional<int64_t>& split)
+      : numbers(std::move(elements)), layout(in) {
     const auto& s = view.shape;
     if (layout == Layout::kPacked) {
       len = s[0], heads = s[1], dim = s[2];
@@ -155,12 +155,13 @@ struct Entry {
 template <typename Real>
 class Oracle {
  public:
-  explicit Oracle(const AttentionRequest& request)
+  Oracle(const AttentionRequest& request, const ReferenceInputs& inputs)
       : options_(request.options),
+        inputs_(inputs),
         stage_(request.outputs.scores.value_or(ScoreStage::kBiased)),
-        query_(request.query, request.layout, request.heads),
-        key_(request.key, request.layout, request.kv_heads),
-        value_(request.value, request.layout, request.kv_heads),
+        query_(request.query, inputs.query, request.layout, request.heads),
+        key_(request.key, inputs.key, request.layout, request.kv_heads),
+        value_(request.value, inputs.value, request.layout, request.kv_heads),
         scale_(static_cast<Real>(
             options_.scale.value_or(static_cast<float>(1 / std::sqrt(static_cast<double>(query_.dim)))))) {
     for (const Mask& mask : options_.masks) masks_.emplace_back(mask.tensor);
@@ -322,12 +323,19 @@ class Oracle {
       max = std::max(max, score.biased);
       if (std::isfinite(score.magnitude)) result_.magnitude = std::max(result_.magnitude, score.magnitude);
     }
-    const Real sink = sinks_.empty() ? kNegInf : static_cast<Real>(sinks_[static_cast<size_t>(h)]);
+    // What is in the denominator beside the keys: sink, zero key, extra key.
+    std::vector<Real> others;
+    if (!sinks_.empty() && sinks_[static_cast<size_t>(h)] != -std::numeric_limits<double>::infinity()) {
+      others.push_back(static_cast<Real>(sinks_[static_cast<size_t>(h)]));
+    }
+    if (inputs_.zero_key) others.push_back(0);
+    if (!inputs_.extra_key.empty()) others.push_back(ExtraScore(q, kv_head));
     const bool all_minus_infinity = max == kNegInf;
-    max = std::max(max, sink);
+    for (const Real other : others) max = std::max(max, other);
     // Scores of -inf alone leave nothing to weigh: as if no key were visible.
     const Real base = max == kNegInf ? 0 : max;
-    Real sum = sink == kNegInf ? 0 : std::exp(sink - base);
+    Real sum = 0;
+    for (const Real other : others) sum += std::exp(other - base);
     const Real only_sink = sum;
     for (size_t j = 0; j < weights.size(); ++j) {
       if (!visible[j]) continue;
@@ -345,10 +353,31 @@ class Oracle {
         if (std::isfinite(value[c])) result_.max_value = std::max(result_.max_value, std::abs(value[c]));
       }
     }
+    for (size_t c = 0; c < output.size() && !inputs_.extra_value.empty(); ++c) {
+      const double value = inputs_.extra_value[static_cast<size_t>(kv_head) * output.size() + c];
+      output[c] += std::exp(others.back() - base) / sum * static_cast<Real>(value);
+      result_.max_value = std::max(result_.max_value, std::abs(value));
+    }
     return base + std::log(sum);
   }
 
+  Real ExtraScore(const std::vector<Real>& q, int64_t kv_head) {
+    Real score = 0;
+    double magnitude = 0;
+    for (size_t d = 0; d < q.size(); ++d) {
+      const double k = inputs_.extra_key[static_cast<size_t>(kv_head) * q.size() + d];
+      score += q[d] * static_cast<Real>(k);
+      magnitude += std::abs(static_cast<double>(scale_) * static_cast<double>(q[d]) * k);
+    }
+    result_.magnitude = std::max(result_.magnitude, magnitude);
+    score *= scale_;
+    if (!options_.softcap) return score;
+    const auto cap = static_cast<Real>(*options_.softcap);
+    return cap * std::tanh(score / cap);
+  }
+
   const AttentionOptions& options_;
+  const ReferenceInputs& inputs_;
   const ScoreStage stage_;
   const Tensor query_;
   const Tensor key_;
@@ -364,12 +393,25 @@ class Oracle {
 }  // namespace
 
 template <typename Real>
-ReferenceResult<Real> ReferenceAttention(const AttentionRequest& request) {
-  return Oracle<Real>(request).Run();
+ReferenceResult<Real> ReferenceAttention(const AttentionRequest& request, const ReferenceInputs& inputs) {
+  return Oracle<Real>(request, inputs).Run();
 }
 
+template <typename Real>
+ReferenceResult<Real> ReferenceAttention(const AttentionRequest& request) {
+  ReferenceInputs inputs;
+  inputs.query = Numbers(request.query);
+  inputs.key = Numbers(request.key);
+  inputs.value = Numbers(request.value);
+  return ReferenceAttention<Real>(request, inputs);
+}
+
+template ReferenceResult<float> ReferenceAttention<float>(const AttentionRequest&, const ReferenceInputs&);
+template ReferenceResult<double> ReferenceAttention<double>(const AttentionRequest&, const ReferenceInputs&);
 template ReferenceResult<float> ReferenceAttention<float>(const AttentionRequest&);
 template ReferenceResult<double> ReferenceAttention<double>(const AttentionRequest&);
+
+std::vector<double> ReferenceNumbers(const TensorView& tensor) { return Numbers(tensor); }
 
 double RoundTo(DataType dtype, double x) {
   const auto single = static_cast<double>(static_cast<float>(x));

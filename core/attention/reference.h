@@ -35,8 +35,31 @@ struct ReferenceResult {
 template <typename Real>
 ReferenceResult<Real> ReferenceAttention(const AttentionRequest& request);
 
+// What stands in the place of a request's query, key and value, in their shapes and layout,
+// where they were computed; and keys that every row sees beside those of the sequence,
+// without biases or rotation, and that scores and weights do not show.
+struct ReferenceInputs {
+  std::vector<double> query;
+  std::vector<double> key;
+  std::vector<double> value;
+  // [kv_heads, head_dim] and [kv_heads, value_dim], or empty.
+  std::vector<double> extra_key;
+  std::vector<double> extra_value;
+  // A key and a value of zeros.
+  bool zero_key = false;
+};
+
+// The same for tensors that the request has only the shapes of.
+template <typename Real>
+ReferenceResult<Real> ReferenceAttention(const AttentionRequest& request, const ReferenceInputs& inputs);
+
+extern template ReferenceResult<float> ReferenceAttention<float>(const AttentionRequest&, const ReferenceInputs&);
+extern template ReferenceResult<double> ReferenceAttention<double>(const AttentionRequest&, const ReferenceInputs&);
 extern template ReferenceResult<float> ReferenceAttention<float>(const AttentionRequest&);
 extern template ReferenceResult<double> ReferenceAttention<double>(const AttentionRequest&);
+
+// The elements of a tensor for numbers.
+std::vector<double> ReferenceNumbers(const TensorView& tensor);
 
 // `x` as an element of that type, rounded to nearest even.
 double RoundTo(DataType dtype, double x);
