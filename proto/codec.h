@@ -13,6 +13,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -21,6 +22,9 @@
 #include "core/attention/attention_job.h"
 #include "core/attention/merge.h"
 #include "core/attention/request.h"
+#include "core/linear/multihead_request.h"
+#include "core/linear/multihead_run.h"
+#include "core/linear/projection_weights.h"
 
 namespace attnd::codec {
 
@@ -79,6 +83,38 @@ struct AttendReply {
 
 // Decodes an attnd.v1.AttendResponse. Fails with kInternal if it is none.
 absl::StatusOr<AttendReply> DecodeAttendResponse(MessagePieces message);
+
+// A decoded MultiHeadAttendRequest.
+struct MultiHeadCall {
+  MultiHeadRequest request;
+  // Exactly one of these three says where the weights are.
+  std::optional<ProjectionWeights> with_request;
+  std::string weights_id;
+  std::string weights_alias;
+  // The query came as `values`; the response's tensors go the same way.
+  bool reply_with_values = false;
+};
+
+// Decodes an attnd.v1.MultiHeadAttendRequest; otherwise as DecodeAttendRequest. Sizes and
+// shapes are left to CheckWeights and PlanMultiHead.
+absl::StatusOr<MultiHeadCall> DecodeMultiHeadRequest(MessagePieces message, std::shared_ptr<const void> owner);
+
+// Encodes an attnd.v1.MultiHeadAttendResponse. The chunks borrow from `result`.
+std::vector<Chunk> EncodeMultiHeadResponse(const MultiHeadResult& result, bool reply_with_values,
+                                           std::string_view numerics_id);
+
+// Encodes an attnd.v1.MultiHeadAttendRequest, tensors as `data`. Borrows the tensors' bytes.
+std::vector<Chunk> EncodeMultiHeadRequest(const MultiHeadCall& call);
+
+// A decoded MultiHeadAttendResponse.
+struct MultiHeadReply {
+  AttendReply attention;
+  // By name, in the order they came.
+  std::vector<std::pair<std::string, ReplyTensor>> explain;
+};
+
+// Decodes an attnd.v1.MultiHeadAttendResponse. Fails with kInternal if it is none.
+absl::StatusOr<MultiHeadReply> DecodeMultiHeadResponse(MessagePieces message);
 
 // A decoded MergeRequest.
 struct MergeCall {

@@ -1,4 +1,4 @@
-// AttendResponse, both ways.
+// AttendResponse and MultiHeadAttendResponse, both ways.
 #include <cmath>
 #include <limits>
 #include <tuple>
@@ -21,16 +21,17 @@ int64_t SaturatedInteger(double value) {
   return static_cast<int64_t>(value);
 }
 
-}  // namespace
-
-std::vector<Chunk> EncodeAttendResponse(const AttentionResult& result, bool reply_with_values,
-                                        std::string_view numerics_id) {
-  using Wire = v1::AttendResponse;
-  ChunkWriter out;
+// What both responses have, in the order of field numbers; `explain` lies in between.
+template <typename Wire>
+void WriteResults(const AttentionResult& result, bool reply_with_values, ChunkWriter& out) {
   WriteTensor(Wire::kOutputFieldNumber, result.output, reply_with_values, out);
   if (result.lse) WriteTensor(Wire::kLseFieldNumber, *result.lse, reply_with_values, out);
   if (result.weights) WriteTensor(Wire::kWeightsFieldNumber, *result.weights, reply_with_values, out);
   if (result.scores) WriteTensor(Wire::kScoresFieldNumber, *result.scores, reply_with_values, out);
+}
+
+template <typename Wire>
+void WriteSmallFields(const AttentionResult& result, std::string_view numerics_id, ChunkWriter& out) {
   Wire small;
   small.mutable_timings()->set_queue_seconds(Seconds(result.timings.queue));
   small.mutable_timings()->set_gather_seconds(Seconds(result.timings.prepare));
@@ -41,23 +42,17 @@ std::vector<Chunk> EncodeAttendResponse(const AttentionResult& result, bool repl
   small.mutable_counts()->set_non_finite_rows(result.rows.non_finite);
   small.set_numerics_id(std::string(numerics_id));
   out.Fields(small);
-  return std::move(out).Finish();
 }
 
-absl::StatusOr<AttendReply> DecodeAttendResponse(MessagePieces message) {
-  v1::AttendResponse wire;
-  const absl::StatusOr<Skeleton> skeleton = ParseWithoutPayloads(message, {.root = "response"}, wire);
-  if (!skeleton.ok()) {
-    return absl::InternalError("the response is malformed: " + std::string(skeleton.status().message()));
-  }
-  AttendReply reply;
-  if (absl::Status s = ReadReplyTensor("output", wire.output(), *skeleton, reply.output); !s.ok()) return s;
+template <typename Wire>
+absl::Status ReadReply(const Wire& wire, const Skeleton& skeleton, AttendReply& reply) {
+  if (absl::Status s = ReadReplyTensor("output", wire.output(), skeleton, reply.output); !s.ok()) return s;
   for (const auto& [name, present, tensor, read] :
        {std::tuple{"lse", wire.has_lse(), &wire.lse(), &reply.lse},
         std::tuple{"weights", wire.has_weights(), &wire.weights(), &reply.weights},
         std::tuple{"scores", wire.has_scores(), &wire.scores(), &reply.scores}}) {
     if (!present) continue;
-    if (absl::Status s = ReadReplyTensor(name, *tensor, *skeleton, read->emplace()); !s.ok()) return s;
+    if (absl::Status s = ReadReplyTensor(name, *tensor, skeleton, read->emplace()); !s.ok()) return s;
   }
   reply.queue_seconds = wire.timings().queue_seconds();
   reply.gather_seconds = wire.timings().gather_seconds();
@@ -67,6 +62,64 @@ absl::StatusOr<AttendReply> DecodeAttendResponse(MessagePieces message) {
   reply.empty_rows = wire.counts().empty_rows();
   reply.non_finite_rows = wire.counts().non_finite_rows();
   reply.numerics_id = wire.numerics_id();
+  return absl::OkStatus();
+}
+
+template <typename Wire>
+absl::StatusOr<Skeleton> ParseResponse(MessagePieces message, Wire& wire) {
+  absl::StatusOr<Skeleton> skeleton = ParseWithoutPayloads(message, {.root = "response"}, wire);
+  if (skeleton.ok()) return skeleton;
+  return absl::InternalError("the response is malformed: " + std::string(skeleton.status().message()));
+}
+
+}  // namespace
+
+std::vector<Chunk> EncodeAttendResponse(const AttentionResult& result, bool reply_with_values,
+                                        std::string_view numerics_id) {
+  using Wire = v1::AttendResponse;
+  ChunkWriter out;
+  WriteResults<Wire>(result, reply_with_values, out);
+  WriteSmallFields<Wire>(result, numerics_id, out);
+  return std::move(out).Finish();
+}
+
+std::vector<Chunk> EncodeMultiHeadResponse(const MultiHeadResult& result, bool reply_with_values,
+                                           std::string_view numerics_id) {
+  using Wire = v1::MultiHeadAttendResponse;
+  ChunkWriter out;
+  WriteResults<Wire>(result.attention, reply_with_values, out);
+  for (const NamedResult& named : result.explain) {
+    v1::NamedTensor small;
+    small.set_name(named.name);
+    ChunkWriter inner;
+    inner.Fields(small);
+    WriteTensor(v1::NamedTensor::kTensorFieldNumber, named.tensor, reply_with_values, inner);
+    out.Message(Wire::kExplainFieldNumber, std::move(inner));
+  }
+  WriteSmallFields<Wire>(result.attention, numerics_id, out);
+  return std::move(out).Finish();
+}
+
+absl::StatusOr<AttendReply> DecodeAttendResponse(MessagePieces message) {
+  v1::AttendResponse wire;
+  const absl::StatusOr<Skeleton> skeleton = ParseResponse(message, wire);
+  if (!skeleton.ok()) return skeleton.status();
+  AttendReply reply;
+  if (absl::Status s = ReadReply(wire, *skeleton, reply); !s.ok()) return s;
+  return reply;
+}
+
+absl::StatusOr<MultiHeadReply> DecodeMultiHeadResponse(MessagePieces message) {
+  v1::MultiHeadAttendResponse wire;
+  const absl::StatusOr<Skeleton> skeleton = ParseResponse(message, wire);
+  if (!skeleton.ok()) return skeleton.status();
+  MultiHeadReply reply;
+  if (absl::Status s = ReadReply(wire, *skeleton, reply.attention); !s.ok()) return s;
+  for (const v1::NamedTensor& named : wire.explain()) {
+    auto& [name, tensor] = reply.explain.emplace_back();
+    name = named.name();
+    if (absl::Status s = ReadReplyTensor(name.c_str(), named.tensor(), *skeleton, tensor); !s.ok()) return s;
+  }
   return reply;
 }
 

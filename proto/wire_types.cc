@@ -43,6 +43,25 @@ constexpr Pair<ScoreStage, v1::ScoresOutput::Stage> kScoreStages[] = {
     {ScoreStage::kBiased, v1::ScoresOutput::STAGE_BIASED},
 };
 
+constexpr Pair<PositionEncoding, v1::PositionEncoding> kPositionEncodings[] = {
+    {PositionEncoding::kSinusoidal, v1::POSITION_ENCODING_SINUSOIDAL},
+    {PositionEncoding::kLearned, v1::POSITION_ENCODING_LEARNED},
+};
+constexpr Pair<NormPlacement, v1::TransformerBlock::NormPlacement> kNormPlacements[] = {
+    {NormPlacement::kPre, v1::TransformerBlock::NORM_PLACEMENT_PRE},
+    {NormPlacement::kPost, v1::TransformerBlock::NORM_PLACEMENT_POST},
+};
+constexpr Pair<NormKind, v1::TransformerBlock::Norm> kNorms[] = {
+    {NormKind::kLayerNorm, v1::TransformerBlock::NORM_LAYER_NORM},
+    {NormKind::kRmsNorm, v1::TransformerBlock::NORM_RMS_NORM},
+};
+constexpr Pair<Activation, v1::TransformerBlock::Activation> kActivations[] = {
+    {Activation::kGelu, v1::TransformerBlock::ACTIVATION_GELU},
+    {Activation::kGeluTanh, v1::TransformerBlock::ACTIVATION_GELU_TANH},
+    {Activation::kRelu, v1::TransformerBlock::ACTIVATION_RELU},
+    {Activation::kSwiglu, v1::TransformerBlock::ACTIVATION_SWIGLU},
+};
+
 template <typename Core, typename Wire, size_t N>
 Core CoreOf(const Pair<Core, Wire> (&pairs)[N], Wire wire, Core unset) {
   for (const auto& pair : pairs) {
@@ -86,11 +105,26 @@ Polarity FromWire(v1::Mask::Polarity polarity) { return CoreOf(kPolarities, pola
 RopeStyle FromWire(v1::Rope::Style style) { return CoreOf(kRopeStyles, style, RopeStyle::kUnset); }
 ScoreStage FromWire(v1::ScoresOutput::Stage stage) { return CoreOf(kScoreStages, stage, ScoreStage::kUnset); }
 
+PositionEncoding FromWire(v1::PositionEncoding encoding) {
+  return CoreOf(kPositionEncodings, encoding, PositionEncoding::kNone);
+}
+NormPlacement FromWire(v1::TransformerBlock::NormPlacement placement) {
+  return CoreOf(kNormPlacements, placement, NormPlacement::kUnset);
+}
+NormKind FromWire(v1::TransformerBlock::Norm norm) { return CoreOf(kNorms, norm, NormKind::kUnset); }
+Activation FromWire(v1::TransformerBlock::Activation activation) {
+  return CoreOf(kActivations, activation, Activation::kUnset);
+}
+
 v1::DataType ToWire(DataType dtype) { return WireOf(kDataTypes, dtype); }
 v1::Layout ToWire(Layout layout) { return WireOf(kLayouts, layout); }
 v1::Alignment ToWire(Alignment alignment) { return WireOf(kAlignments, alignment); }
 v1::Mask::Polarity ToWire(Polarity polarity) { return WireOf(kPolarities, polarity); }
 v1::Rope::Style ToWire(RopeStyle style) { return WireOf(kRopeStyles, style); }
 v1::ScoresOutput::Stage ToWire(ScoreStage stage) { return WireOf(kScoreStages, stage); }
+v1::PositionEncoding ToWire(PositionEncoding encoding) { return WireOf(kPositionEncodings, encoding); }
+v1::TransformerBlock::NormPlacement ToWire(NormPlacement placement) { return WireOf(kNormPlacements, placement); }
+v1::TransformerBlock::Norm ToWire(NormKind norm) { return WireOf(kNorms, norm); }
+v1::TransformerBlock::Activation ToWire(Activation activation) { return WireOf(kActivations, activation); }
 
 }  // namespace attnd::codec

@@ -8,10 +8,12 @@
 #include <string_view>
 
 #include "absl/status/status.h"
+#include "attnd/v1/attention.pb.h"
 #include "attnd/v1/options.pb.h"
 #include "attnd/v1/tensor.pb.h"
 #include "core/attention/request.h"
 #include "core/attention/tensor.h"
+#include "core/linear/multihead_request.h"
 
 namespace attnd::codec {
 
@@ -33,6 +35,10 @@ Alignment FromWire(v1::Alignment alignment);
 Polarity FromWire(v1::Mask::Polarity polarity);
 RopeStyle FromWire(v1::Rope::Style style);
 ScoreStage FromWire(v1::ScoresOutput::Stage stage);
+PositionEncoding FromWire(v1::PositionEncoding encoding);
+NormPlacement FromWire(v1::TransformerBlock::NormPlacement placement);
+NormKind FromWire(v1::TransformerBlock::Norm norm);
+Activation FromWire(v1::TransformerBlock::Activation activation);
 
 v1::DataType ToWire(DataType dtype);
 v1::Layout ToWire(Layout layout);
@@ -40,6 +46,10 @@ v1::Alignment ToWire(Alignment alignment);
 v1::Mask::Polarity ToWire(Polarity polarity);
 v1::Rope::Style ToWire(RopeStyle style);
 v1::ScoresOutput::Stage ToWire(ScoreStage stage);
+v1::PositionEncoding ToWire(PositionEncoding encoding);
+v1::TransformerBlock::NormPlacement ToWire(NormPlacement placement);
+v1::TransformerBlock::Norm ToWire(NormKind norm);
+v1::TransformerBlock::Activation ToWire(Activation activation);
 
 }  // namespace attnd::codec
 
