@@ -33,17 +33,18 @@ absl::Status CopyEmbeddings(const TensorView& tensor, BufferPool* pool, float* r
   return absl::OkStatus();
 }
 
-void AddPositions(const MultiHeadPlan& plan, int which, const float* table, int64_t b, int64_t begin, int64_t end,
-                  float* rows) {
+void AddPositions(const MultiHeadPlan& plan, int which, const float* table, int64_t positions, int64_t b, int64_t begin,
+                  int64_t end, float* rows) {
   const AttentionPlan& attention = plan.attention;
   const TokenSpans& tokens = which == 0 ? attention.queries : attention.keys;
   const PerEntry& first = which == 0 ? attention.q_position : attention.k_position;
   const int64_t width = plan.embeddings[which].width;
   const auto row = [&](int64_t t) { return rows + (tokens.begin(b) + t) * width; };
   if (plan.position_encoding == PositionEncoding::kLearned) {
-    int64_t used = which == 0 ? attention.q_used[b] : attention.visibility.kv_end[b];
-    if (plan.embeddings[1].same_as == 0) used = std::max(attention.q_used[b], attention.visibility.kv_end[b]);
-    for (int64_t t = begin; t < std::min(end, used); ++t) AddRow(table + (first[b] + t) * width, width, row(t));
+    for (int64_t t = begin; t < end; ++t) {
+      const int64_t position = first[b] + t;
+      if (position >= 0 && position < positions) AddRow(table + position * width, width, row(t));
+    }
     return;
   }
   Turns turns(width, (width + 1) / 2, kTheta, 1);

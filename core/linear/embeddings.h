@@ -15,11 +15,10 @@ namespace attnd {
 absl::Status CopyEmbeddings(const TensorView& tensor, BufferPool* pool, float* rows);
 
 // Adds the encodings of the positions of tokens [begin, end) of entry `b` to `rows`, which
-// are the `width` elements of all tokens of query (0), or of key or value. `table` has a row
-// for every position if the encoding is LEARNED. Tokens outside the lengths, of which it may
-// have none, are left alone.
-void AddPositions(const MultiHeadPlan& plan, int which, const float* table, int64_t b, int64_t begin, int64_t end,
-                  float* rows);
+// are the `width` elements of all tokens of query (0), or of key or value. If the encoding is
+// LEARNED, `table` has it for positions [0, positions); nothing is added at others.
+void AddPositions(const MultiHeadPlan& plan, int which, const float* table, int64_t positions, int64_t b, int64_t begin,
+                  int64_t end, float* rows);
 
 }  // namespace attnd
 

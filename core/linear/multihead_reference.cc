@@ -160,11 +160,12 @@ Rows<Real> Chain<Real>::Embeddings(const TensorView& tensor, bool query, const s
   const std::vector<double> table =
       learned ? ReferenceNumbers(*weights_.tensors[Role::kPositionTable]) : std::vector<double>();
   for (const Entry& e : entries) {
-    for (int64_t t = 0; t < (query ? e.q_used : e.kv_used); ++t) {
+    for (int64_t t = 0; t < (query ? e.q_len : e.kv_len); ++t) {
       const int64_t position = t + (query ? e.q_position : e.k_position);
+      if (learned && (position < 0 || position >= static_cast<int64_t>(table.size()) / x.width)) continue;
       for (int64_t i = 0; i < x.width; ++i) {
-        const double angle = static_cast<double>(position) /
-                             std::pow(10000.0, static_cast<double>(i / 2 * 2) / static_cast<double>(x.width));
+        const double frequency = std::pow(10000.0, -static_cast<double>(i / 2 * 2) / static_cast<double>(x.width));
+        const double angle = static_cast<double>(position) * frequency;
         const double sine = i % 2 == 0 ? std::sin(angle) : std::cos(angle);
         x.at((query ? e.q_begin : e.kv_begin) + t, i) +=
             static_cast<Real>(learned ? table[static_cast<size_t>(position * x.width + i)] : sine);

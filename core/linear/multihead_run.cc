@@ -256,7 +256,9 @@ void MultiHeadRun::AddStages() {
       const Member& member = *members_[block.member];
       float* rows =
           embeddings_[block.which] + member.first_row[block.which] * member.plan.embeddings[block.which].width;
-      AddPositions(member.plan, block.which, vector(Role::kPositionTable), block.b, block.begin, block.end, rows);
+      const auto& table = weights_->shapes().extents[Role::kPositionTable];
+      AddPositions(member.plan, block.which, vector(Role::kPositionTable), table.empty() ? 0 : table[0], block.b,
+                   block.begin, block.end, rows);
     });
   }
   AddProjections();
