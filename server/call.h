@@ -4,9 +4,11 @@
 
 #include <grpcpp/completion_queue.h>
 #include <grpcpp/generic/async_generic_service.h>
+#include <grpcpp/support/async_stream.h>
 #include <grpcpp/support/async_unary_call.h>
 #include <grpcpp/support/status.h>
 
+#include <atomic>
 #include <cstdint>
 #include <string_view>
 
@@ -74,6 +76,11 @@ class Call {
   grpc::Status Close(const absl::Status& status);
   void* FinishedTag();
 
+  // For kinds of calls with further events: before such an operation starts, while the call
+  // is not finished, and on the poller when its event is over; the call may go then.
+  void ExpectEvent() { ++events_left_; }
+  void ReleaseOne();
+
   [[nodiscard]] Time arrived() const { return arrived_; }
   [[nodiscard]] Time closed() const { return closed_; }
   [[nodiscard]] grpc::StatusCode code() const { return code_; }
@@ -87,14 +94,13 @@ class Call {
   void OnDone(bool ok);
   // One line per call at debug; kinds of calls with more to say override it.
   virtual void LogAccess() const;
-  void ReleaseOne();
 
   const CallScope& scope_;
   MemberTag<Call, &Call::OnAccepted> accepted_tag_{this};
   MemberTag<Call, &Call::OnFinished> finished_tag_{this};
   MemberTag<Call, &Call::OnDone> done_tag_{this};
-  // Events to come: finished and done. Poller only.
-  int events_left_ = 2;
+  // Events to come: finished, done, and those that are expected.
+  std::atomic<int> events_left_ = 2;
   bool finished_ = false;
   bool accepted_ = false;
   const MethodMetrics* metrics_ = nullptr;
@@ -123,6 +129,48 @@ class UnaryCall : public Call {
 
   Request request_;
   grpc::ServerAsyncResponseWriter<Response> responder_;
+};
+
+// A call with any number of requests and one response.
+template <typename Request, typename Response>
+class ClientStreamCall : public Call {
+ protected:
+  explicit ClientStreamCall(const CallScope& scope) : Call(scope), reader_(&context_) {}
+
+  // Starts to read the next message into request_, which leads to one OnRead. On any
+  // thread, one at a time. REQUIRES: ExpectEvent was called for it while the call was not
+  // answered; it may be by now.
+  void StartRead() {
+    const StartingOperation starting;
+    reader_.Read(&request_, HandOver(&read_tag_));
+  }
+  // On the poller. Not `ok`: no message will come any more, because the client is through
+  // or gone or the call has been answered.
+  virtual void OnRead(bool ok) = 0;
+
+  // May be called while a message is being read.
+  void Answer(const Response& response) {
+    const grpc::Status status = Close(absl::OkStatus());
+    const StartingOperation starting;
+    reader_.Finish(response, status, FinishedTag());
+  }
+  // REQUIRES: !error.ok().
+  void Answer(const absl::Status& error) {
+    const grpc::Status status = Close(error);
+    const StartingOperation starting;
+    reader_.FinishWithError(status, FinishedTag());
+  }
+
+  Request request_;
+  grpc::ServerAsyncReader<Response, Request> reader_;
+
+ private:
+  void OnReadEvent(bool ok) {
+    OnRead(ok);
+    ReleaseOne();
+  }
+
+  MemberTag<ClientStreamCall, &ClientStreamCall::OnReadEvent> read_tag_{this};
 };
 
 }  // namespace attnd

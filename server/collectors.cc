@@ -85,6 +85,25 @@ std::vector<MetricFamily> ExecutorCollector::Collect() const {
   };
 }
 
+class WeightsCollector final : public prometheus::Collectable {
+ public:
+  explicit WeightsCollector(const WeightStore* weights) : weights_(weights) {}
+
+  [[nodiscard]] std::vector<MetricFamily> Collect() const override {
+    const WeightStoreStats stats = weights_->Stats();
+    return {
+        Gauge("attnd_weights_resident_bytes", "Memory of registered weights, deleted ones in use included.",
+              static_cast<double>(stats.resident_bytes)),
+        Gauge("attnd_weights_sets", "Sets of weights registered.", static_cast<double>(stats.sets)),
+        Counter("attnd_weights_evictions_total", "Sets of weights dropped to make room for others.",
+                static_cast<double>(stats.evictions)),
+    };
+  }
+
+ private:
+  const WeightStore* const weights_;
+};
+
 // Fields of /proc/self/stat by their numbers in proc(5), from 3 on: the name before them
 // may hold spaces.
 std::vector<std::string> ProcessStat() {
@@ -167,6 +186,10 @@ std::vector<MetricFamily> ProcessCollector::Collect() const {
 
 std::unique_ptr<prometheus::Collectable> NewExecutorCollector(const Executor* executor, const BufferPool* pool) {
   return std::make_unique<ExecutorCollector>(executor, pool);
+}
+
+std::unique_ptr<prometheus::Collectable> NewWeightsCollector(const WeightStore* weights) {
+  return std::make_unique<WeightsCollector>(weights);
 }
 
 std::unique_ptr<prometheus::Collectable> NewProcessCollector() { return std::make_unique<ProcessCollector>(); }

@@ -6,6 +6,7 @@
 
 #include <memory>
 
+#include "core/linear/weight_store.h"
 #include "core/runtime/buffer_pool.h"
 #include "core/runtime/executor.h"
 
@@ -14,6 +15,9 @@ namespace attnd {
 // attnd_queue_*, attnd_worker*, attnd_inflight_bytes, attnd_flops_total, attnd_tiles_total,
 // attnd_pool_bytes. The arguments must outlive the collector. Thread-safe.
 std::unique_ptr<prometheus::Collectable> NewExecutorCollector(const Executor* executor, const BufferPool* pool);
+
+// attnd_weights_*. `weights` must outlive the collector. Thread-safe.
+std::unique_ptr<prometheus::Collectable> NewWeightsCollector(const WeightStore* weights);
 
 // process_*, as Prometheus clients name them. What /proc does not tell is left out.
 // Thread-safe.

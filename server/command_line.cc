@@ -97,6 +97,7 @@ class Parser {
     app_.allow_config_extras(CLI::config_extras_mode::error);
     AddServing();
     AddLimits();
+    AddWeights();
     AddLifecycle();
     AddLogging();
     AddOthers();
@@ -118,6 +119,7 @@ class Parser {
     options_.lame_duck = std::chrono::milliseconds(lame_duck_ms_);
     options_.drain_timeout = std::chrono::milliseconds(drain_timeout_ms_);
     options_.idle_trim = std::chrono::milliseconds(idle_trim_ms_);
+    options_.upload_idle = std::chrono::milliseconds(upload_idle_ms_);
     options_.slow_request = std::chrono::milliseconds(slow_request_ms_);
     for (const LevelName& level : kLevels) {
       if (level.name == log_level_) options_.log.level = level.level;
@@ -182,6 +184,12 @@ class Parser {
     AddNumber("max-concurrent-streams", options_.max_concurrent_streams, "calls per connection");
   }
 
+  void AddWeights() {
+    group_ = "Weights";
+    AddSize("weights-budget", options_.weights_budget, "memory of registered weights");
+    AddDuration("upload-idle", upload_idle_ms_, options_.upload_idle, "end uploads without progress");
+  }
+
   void AddLifecycle() {
     group_ = "Stopping (times take ms, s, m)";
     AddDuration("lame-duck", lame_duck_ms_, options_.lame_duck, "serve on, not ready, after SIGTERM");
@@ -218,6 +226,7 @@ class Parser {
   int64_t lame_duck_ms_ = 0;
   int64_t drain_timeout_ms_ = 0;
   int64_t idle_trim_ms_ = 0;
+  int64_t upload_idle_ms_ = 0;
   int64_t slow_request_ms_ = 0;
   std::string log_level_ = "info";
   std::string log_format_ = "text";

@@ -3,7 +3,8 @@
 namespace attnd {
 
 bool Health::Knows(std::string_view service) {
-  return service.empty() || service == "attnd.v1.AttentionService" || service == "attnd.v1.ServerService";
+  return service.empty() || service == "attnd.v1.AttentionService" || service == "attnd.v1.ServerService" ||
+         service == "attnd.v1.WeightsService";
 }
 
 void Health::SetServing(bool serving) {

@@ -50,8 +50,10 @@ void Append(std::vector<prometheus::MetricFamily> from, std::vector<prometheus::
 
 }  // namespace
 
-Metrics::Metrics(const BuildInfo& build, const Executor* executor, const BufferPool* pool)
-    : executor_(NewExecutorCollector(executor, pool)), process_(NewProcessCollector()) {
+Metrics::Metrics(const BuildInfo& build, const Executor* executor, const BufferPool* pool, const WeightStore* weights)
+    : executor_(NewExecutorCollector(executor, pool)),
+      weights_(NewWeightsCollector(weights)),
+      process_(NewProcessCollector()) {
   AddMethods();
   prometheus::BuildGauge()
       .Name("attnd_build_info")
@@ -126,6 +128,7 @@ const MethodMetrics& Metrics::Method(std::string_view path) const {
 std::string Metrics::Scrape() const {
   std::vector<prometheus::MetricFamily> families = registry_.Collect();
   Append(executor_->Collect(), families);
+  Append(weights_->Collect(), families);
   Append(process_->Collect(), families);
   std::ostringstream text;
   prometheus::TextSerializer().Serialize(text, families);

@@ -16,6 +16,7 @@
 #include <string_view>
 #include <unordered_map>
 
+#include "core/linear/weight_store.h"
 #include "core/runtime/buffer_pool.h"
 #include "core/runtime/executor.h"
 
@@ -44,8 +45,8 @@ struct BuildInfo {
 // event on.
 class Metrics {
  public:
-  // `executor` and `pool` are asked at every scrape and must outlive the metrics.
-  Metrics(const BuildInfo& build, const Executor* executor, const BufferPool* pool);
+  // All but `build` are asked at every scrape and must outlive the metrics.
+  Metrics(const BuildInfo& build, const Executor* executor, const BufferPool* pool, const WeightStore* weights);
   ~Metrics();
   Metrics(const Metrics&) = delete;
   Metrics& operator=(const Metrics&) = delete;
@@ -75,6 +76,7 @@ class Metrics {
   std::unordered_map<std::string, MethodMetrics> methods_;
   MethodMetrics unknown_;
   std::unique_ptr<prometheus::Collectable> executor_;
+  std::unique_ptr<prometheus::Collectable> weights_;
   std::unique_ptr<prometheus::Collectable> process_;
 };
 

@@ -55,6 +55,8 @@ absl::Status ServerOptions::Validate() const {
            CheckRange<int64_t>("--max-queue-bytes", max_queue_bytes, 1 << 20, kMany),
            CheckRange("--max-queue-seconds", max_queue_seconds, 0.001, 1e6),
            CheckRange("--max-concurrent-streams", max_concurrent_streams, 1, 1 << 20),
+           CheckRange<int64_t>("--weights-budget", weights_budget, 1024, kMany),
+           CheckRange<int64_t>("--upload-idle", upload_idle.count(), 1, 1'000'000'000),
            CheckRange<int64_t>("--slow-request-ms", slow_request.count(), 0, 1'000'000'000),
        }) {
     if (!status.ok()) return status;

@@ -43,6 +43,12 @@ struct ServerOptions {
   // max_request_bytes is what a connection can hold.
   int max_concurrent_streams = 128;
 
+  // Of registered weights, packed; uploads in progress may hold as much again. Raising it
+  // keeps more of them, and larger ones.
+  int64_t weights_budget = int64_t{4} << 30;
+  // Uploads that make no progress for so long are ended.
+  std::chrono::milliseconds upload_idle{60'000};
+
   // From not being ready until refusing: time for load balancers to notice.
   std::chrono::milliseconds lame_duck{500};
   // Time for admitted requests to finish; the rest is cancelled.

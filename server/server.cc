@@ -14,6 +14,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/attention/engine.h"
+#include "core/linear/weight_store.h"
 #include "core/runtime/buffer_pool.h"
 #include "core/runtime/clock.h"
 #include "core/runtime/executor.h"
@@ -29,7 +30,9 @@
 #include "server/merge_rpc.h"
 #include "server/metrics.h"
 #include "server/unserved_rpc.h"
+#include "server/uploads.h"
 #include "server/warm_up.h"
+#include "server/weights_rpc.h"
 
 namespace attnd {
 namespace {
@@ -136,6 +139,8 @@ class ServerImpl final : public Server {
   const EngineKind engine_;
   const BuildInfo build_;
   BufferPool* const pool_ = SharedPool();
+  WeightStore weights_;
+  Uploads uploads_;
   TensorScope tensor_scope_;
   Executor executor_;
   Metrics metrics_;
@@ -150,7 +155,8 @@ class ServerImpl final : public Server {
   const CallScope call_scope_{&metrics_, &calls_};
   InfoScope info_scope_;
   const HealthScope health_scope_{call_scope_, &health_rpcs_, &health_};
-  const UnservedScope unserved_scope_{call_scope_, &generic_rpcs_, &weights_rpcs_};
+  const WeightsScope weights_scope_{call_scope_, &weights_rpcs_, &weights_, &uploads_};
+  const UnservedScope unserved_scope_{call_scope_, &generic_rpcs_};
 
   std::optional<CompletionQueues> queues_;
   std::unique_ptr<grpc::Server> grpc_;
@@ -164,12 +170,15 @@ ServerImpl::ServerImpl(const ServerOptions& options)
     : options_(options),
       engine_(ParseEngine(options.attention_engine).value()),
       build_(BuildInfoOf(engine_)),
+      weights_({.budget_bytes = options.weights_budget}, Clock::Real()),
+      uploads_({.max_bytes = options.weights_budget, .idle = options.upload_idle}),
       executor_(ExecutorOptions(options, tensor_scope_), Clock::Real()),
-      metrics_(build_, &executor_, pool_) {
+      metrics_(build_, &executor_, pool_, &weights_) {
   tensor_scope_.call = call_scope_;
   tensor_scope_.rpcs = &attention_rpcs_;
   tensor_scope_.executor = &executor_;
   tensor_scope_.pool = pool_;
+  tensor_scope_.weights = &weights_;
   tensor_scope_.engine = engine_;
   tensor_scope_.numerics_id = build_.numerics_id;
   tensor_scope_.limits = {options.max_head_dim, options.max_response_bytes - kResponseOverhead};
@@ -183,6 +192,7 @@ ServerImpl::ServerImpl(const ServerOptions& options)
 
 ServerImpl::~ServerImpl() {
   executor_.StopAdmission();
+  uploads_.Stop();
   health_.SetServing(false);
   health_.EndWatches();
   Close(std::chrono::milliseconds(0));
@@ -217,7 +227,8 @@ void ServerImpl::LogBanner() const {
        {"max_queue_requests", options_.max_queue_requests},
        {"max_queue_bytes", options_.max_queue_bytes},
        {"max_queue_seconds", options_.max_queue_seconds},
-       {"max_concurrent_streams", int64_t{options_.max_concurrent_streams}}});
+       {"max_concurrent_streams", int64_t{options_.max_concurrent_streams}},
+       {"weights_budget", options_.weights_budget}});
 }
 
 absl::Status ServerImpl::Listen() {
@@ -264,7 +275,7 @@ void ServerImpl::PostCalls() {
       PostHealthCheck(health_scope_, queue.get());
       PostHealthWatch(health_scope_, queue.get());
       PostUnserved(unserved_scope_, queue.get());
-      PostListWeights(unserved_scope_, queue.get());
+      PostWeightsCalls(weights_scope_, queue.get());
     }
   }
 }
@@ -292,6 +303,7 @@ bool ServerImpl::Drain() {
   std::this_thread::sleep_for(options_.lame_duck);
 
   executor_.StopAdmission();
+  uploads_.Stop();
   Log(LogLevel::kInfo, "draining: new requests are refused", {{"requests_left", executor_.Stats().jobs}});
   const Time deadline = std::chrono::steady_clock::now() + options_.drain_timeout;
   bool drained = executor_.AwaitIdle(deadline);

@@ -18,6 +18,7 @@
 #include "attnd/v1/attention.grpc.pb.h"
 #include "core/attention/engine.h"
 #include "core/attention/plan.h"
+#include "core/linear/weight_store.h"
 #include "core/runtime/buffer_pool.h"
 #include "core/runtime/executor.h"
 #include "proto/codec.h"
@@ -39,6 +40,7 @@ struct TensorScope {
   AttentionRpcs* rpcs = nullptr;
   Executor* executor = nullptr;
   BufferPool* pool = nullptr;
+  WeightStore* weights = nullptr;
   EngineKind engine = EngineKind::kOnednn;
   std::string numerics_id;
   AttentionLimits limits;

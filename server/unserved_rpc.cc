@@ -1,7 +1,5 @@
 #include "server/unserved_rpc.h"
 
-#include <grpcpp/support/byte_buffer.h>
-
 #include <string>
 #include <string_view>
 
@@ -37,27 +35,8 @@ class UnservedCall final : public Call {
   grpc::GenericServerAsyncReaderWriter stream_;
 };
 
-class ListWeightsCall final : public UnaryCall<grpc::ByteBuffer, grpc::ByteBuffer> {
- public:
-  ListWeightsCall(const UnservedScope& scope, grpc::ServerCompletionQueue* queue)
-      : UnaryCall(scope.call), scope_(scope), queue_(queue) {
-    scope_.weights->RequestListWeights(&context_, &request_, &responder_, queue_, queue_, AcceptedTag());
-  }
-
- private:
-  [[nodiscard]] std::string_view method() const override { return "/attnd.v1.WeightsService/ListWeights"; }
-  void Renew() override { PostListWeights(scope_, queue_); }
-  void Serve() override { Answer(Unserved(method())); }
-
-  const UnservedScope& scope_;
-  grpc::ServerCompletionQueue* const queue_;
-};
-
 }  // namespace
 
 void PostUnserved(const UnservedScope& scope, grpc::ServerCompletionQueue* queue) { new UnservedCall(scope, queue); }
-void PostListWeights(const UnservedScope& scope, grpc::ServerCompletionQueue* queue) {
-  new ListWeightsCall(scope, queue);
-}
 
 }  // namespace attnd
