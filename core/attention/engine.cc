@@ -8,6 +8,7 @@
 #include "core/attention/fused_engine.h"
 #include "core/attention/onednn_engine.h"
 #include "core/attention/simd.h"
+#include "core/linear/onednn.h"
 
 namespace attnd {
 

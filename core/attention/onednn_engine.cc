@@ -2,15 +2,11 @@
 
 #include <algorithm>
 
-#include "absl/strings/str_cat.h"
 #include "core/attention/float_rows.h"
 #include "core/attention/row_tiles.h"
 #include "core/attention/scratch.h"
 #include "core/attention/simd.h"
-#include "oneapi/dnnl/dnnl.h"
-
-// oneDNN's OpenMP. Declared here because clang has no omp.h for GCC's library.
-extern "C" void omp_set_num_threads(int threads);
+#include "core/linear/onednn.h"
 
 namespace attnd {
 namespace {
@@ -21,13 +17,9 @@ int64_t RoundUp(int64_t n, int64_t multiple) { return (n + multiple - 1) / multi
 
 // C [kRows, n] = A [kRows, k] op(B) + beta C. No alpha: with one, the bits of a row depend
 // on its place among the rows.
-absl::Status Product(char transpose_b, int64_t n, int64_t k, const float* a, int64_t lda, const FloatRows& b,
+absl::Status Product(bool transpose_b, int64_t n, int64_t k, const float* a, int64_t lda, const FloatRows& b,
                      float beta, float* c, int64_t ldc) {
-  const dnnl_status_t status = dnnl_sgemm('N', transpose_b, kRows, n, k, 1.0F, a, lda, b.data, b.stride, beta, c, ldc);
-  if (status == dnnl_success) return absl::OkStatus();
-  if (status == dnnl_out_of_memory) return absl::ResourceExhaustedError("oneDNN has no memory for a product");
-  return absl::InternalError(
-      absl::StrCat("dnnl_sgemm failed with status ", static_cast<int>(status), " for n=", n, " k=", k));
+  return OnednnSgemm(transpose_b, kRows, n, k, a, lda, b.data, b.stride, beta, c, ldc);
 }
 
 class OnednnProducts final : public RowProducts {
@@ -65,15 +57,16 @@ absl::Status OnednnProducts::Begin(const AttentionPlan& plan, const AttentionDat
 absl::Status OnednnProducts::Scores(const TokenRows& keys, int64_t begin, int64_t end, float* scores, int64_t stride) {
   const auto rows = keys_.Load(keys, begin, end, simd::kRowMultiple, /*finite=*/false);
   if (!rows.ok()) return rows.status();
-  return Product('T', RoundUp(end - begin, simd::kRowMultiple), keys.dim, query_.data(), query_stride_, *rows, 0.0F,
-                 scores, stride);
+  return Product(/*transpose_b=*/true, RoundUp(end - begin, simd::kRowMultiple), keys.dim, query_.data(), query_stride_,
+                 *rows, 0.0F, scores, stride);
 }
 
 absl::Status OnednnProducts::AddValues(const float* p, int64_t stride, const TokenRows& values, int64_t begin,
                                        int64_t end, float* acc, int64_t acc_stride) {
   const auto rows = values_.Load(values, begin, end, simd::kRowMultiple, /*finite=*/true);
   if (!rows.ok()) return rows.status();
-  return Product('N', values.dim, RoundUp(end - begin, simd::kRowMultiple), p, stride, *rows, 1.0F, acc, acc_stride);
+  return Product(/*transpose_b=*/false, values.dim, RoundUp(end - begin, simd::kRowMultiple), p, stride, *rows, 1.0F,
+                 acc, acc_stride);
 }
 
 class OnednnEngine final : public TileEngine {
@@ -102,15 +95,8 @@ class OnednnEngine final : public TileEngine {
 }  // namespace
 
 std::unique_ptr<TileEngine> NewOnednnEngine() {
-  omp_set_num_threads(1);
+  UseOnednnOnThisThreadOnly();
   return std::make_unique<OnednnEngine>();
 }
-
-std::string OnednnLibraryVersion() {
-  const dnnl_version_t* version = dnnl_version();
-  return absl::StrCat(version->major, ".", version->minor, ".", version->patch);
-}
-
-std::string OnednnIsa() { return absl::StrCat("0x", absl::Hex(static_cast<unsigned>(dnnl_get_effective_cpu_isa()))); }
 
 }  // namespace attnd

@@ -1,9 +1,9 @@
-// The engine on oneDNN's sgemm. The only file that knows oneDNN is onednn_engine.cc.
+// The engine on oneDNN's sgemm (core/linear/onednn.h).
 #ifndef ATTND_CORE_ATTENTION_ONEDNN_ENGINE_H_
 #define ATTND_CORE_ATTENTION_ONEDNN_ENGINE_H_
 
+#include <cstdint>
 #include <memory>
-#include <string>
 
 #include "core/attention/engine.h"
 
@@ -16,11 +16,6 @@ inline constexpr int64_t kOnednnRowsPerTile = 48;
 // Makes an engine for the calling thread and sets the thread's OpenMP width to 1:
 // parallelism is across tiles.
 std::unique_ptr<TileEngine> NewOnednnEngine();
-
-// "2.6.3".
-std::string OnednnLibraryVersion();
-// Instruction set that oneDNN may use here, as a word for numerics_id.
-std::string OnednnIsa();
 
 }  // namespace attnd
 

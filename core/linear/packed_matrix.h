@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "core/attention/tensor.h"
+#include "core/linear/onednn.h"
 #include "core/linear/projection_weights.h"
 
 namespace attnd {
@@ -44,7 +45,8 @@ class PackedMatrix {
   [[nodiscard]] int64_t out() const { return out_; }
   // Memory held.
   [[nodiscard]] int64_t bytes() const { return bytes_; }
-  // Bytes that a matrix of these extents will hold.
+  // Bytes that a matrix of these extents will hold with the process's engine
+  // (linear_engine.h).
   static int64_t BytesFor(int64_t in, int64_t out);
 
   // y[r][c - columns.begin] = sum_k x[r][k] W[k][c] + bias[c - columns.begin] for `rows`
@@ -64,6 +66,8 @@ class PackedMatrix {
     void operator()(float* p) const { std::free(p); }
   };
   std::unique_ptr<float, FreeDeleter> data_;
+  // Beside it if this matrix is one for oneDNN.
+  std::unique_ptr<OnednnMatrix> onednn_;
   int64_t in_ = 0;
   int64_t out_ = 0;
   int64_t bytes_ = 0;

@@ -141,7 +141,7 @@ void FillStrip(const float* x, size_t stride, size_t rows, size_t depth, float* 
   for (; k + 4 <= depth; k += 4) {
     for (size_t r = 0; r < rows; r += 4) {
       // Beyond the last row, the last row again.
-      const auto at = [&](size_t i) { return hn::LoadU(d4, x + std::min(r + i, rows - 1) * stride + k); };
+      const auto at = [&](size_t i) HWY_ATTR { return hn::LoadU(d4, x + std::min(r + i, rows - 1) * stride + k); };
       const auto r0 = at(0);
       const auto r1 = at(1);
       const auto r2 = at(2);
