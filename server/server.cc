@@ -29,6 +29,7 @@
 #include "server/logging.h"
 #include "server/merge_rpc.h"
 #include "server/metrics.h"
+#include "server/multihead_rpc.h"
 #include "server/unserved_rpc.h"
 #include "server/uploads.h"
 #include "server/warm_up.h"
@@ -268,7 +269,10 @@ absl::Status ServerImpl::Listen() {
 
 void ServerImpl::PostCalls() {
   for (const auto& queue : queues_->queues()) {
-    for (int i = 0; i < kAttendCallsWaiting; ++i) PostAttend(tensor_scope_, queue.get());
+    for (int i = 0; i < kAttendCallsWaiting; ++i) {
+      PostAttend(tensor_scope_, queue.get());
+      PostMultiHeadAttend(tensor_scope_, queue.get());
+    }
     for (int i = 0; i < kOtherCallsWaiting; ++i) {
       PostMerge(tensor_scope_, queue.get());
       PostGetInfo(info_scope_, queue.get());

@@ -31,7 +31,7 @@ namespace attnd {
 // The service as this server registers it: methods that take and give raw bytes; the rest
 // goes where unknown methods go.
 using AttentionRpcs = v1::AttentionService::WithRawMethod_Attend<v1::AttentionService::WithRawMethod_Merge<
-    v1::AttentionService::WithGenericMethod_AttendStream<v1::AttentionService::WithGenericMethod_MultiHeadAttend<
+    v1::AttentionService::WithRawMethod_MultiHeadAttend<v1::AttentionService::WithGenericMethod_AttendStream<
         v1::AttentionService::WithGenericMethod_MultiHeadAttendStream<v1::AttentionService::Service>>>>>;
 
 // What these calls work with. Outlives them.
