@@ -70,6 +70,8 @@ def record(name, module, roles, run, inputs, metadata, weights_dtype=torch.float
     for role in ("bias_k", "bias_v"):
         if role in tensors:
             tensors[role] = tensors[role].flatten()
+    if "w_query" in tensors and "b_qkv" in tensors:  # torch packs the biases of unpacked matrices, too
+        tensors |= zip(("b_query", "b_key", "b_value"), tensors.pop("b_qkv").chunk(3))
     exact = run(module.double(), torch.float64)
     plain = run(module.float(), torch.float32)
     for key, value, rounded in zip(("output", "weights"), exact, plain):
