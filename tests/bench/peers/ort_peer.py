@@ -46,6 +46,8 @@ class Peer:
     isa = "its own choice"
 
     def runner(self, row):
+        if row.get("kind", "attention") != "attention":
+            raise ValueError("no operator for that")
         _, heads, kv_heads, q_len, _, _, _ = row["dims"]
         if row["dtype"] not in DTYPES:
             raise ValueError("no bfloat16 on CPUs")

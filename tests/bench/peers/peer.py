@@ -6,6 +6,10 @@ answers each line of standard input with one:
   {"turn": seconds}  {"seconds": per run}, of as many runs as take that long
 A row is {"dims", "causal", "option", "dtype", "threads", "window", "document", "lengths"}; dims are
 batch, heads, kv_heads, q_len, kv_len, head_dim, value_dim. Causal rows have q_len = kv_len.
+Rows of another kind than attention say so:
+  {"kind": "linear", "rows", "in", "out", "dtype", "threads"}, with a bias
+  {"kind": "layer", "batch", "length", "width", "heads", "ffn_width", "activation": "relu" or "gelu",
+   "norm_first", "dtype", "threads"}: a transformer layer, self-attention of the whole length
 """
 import importlib
 import json

@@ -1,4 +1,4 @@
-"""PyTorch's scaled_dot_product_attention."""
+"""PyTorch's scaled_dot_product_attention, Linear and TransformerEncoderLayer."""
 import os
 import sys
 
@@ -18,6 +18,10 @@ class Peer:
     def runner(self, row):
         torch.set_num_threads(row["threads"])
         torch.manual_seed(1)
+        kinds = {"attention": self.attention, "linear": self.linear, "layer": self.layer}
+        return kinds[row.get("kind", "attention")](row)
+
+    def attention(self, row):
         if row["option"] == "ragged":
             parts = [self.tensors(row, length, length) for length in row["lengths"]]
         else:
@@ -32,6 +36,26 @@ class Peer:
             with torch.inference_mode():
                 for query, key, value in parts:
                     attend(query, key, value, **options)
+
+        return run
+
+    def linear(self, row):
+        return self.module(row, torch.nn.Linear(row["in"], row["out"]), row["rows"], row["in"])
+
+    def layer(self, row):
+        layer = torch.nn.TransformerEncoderLayer(
+            row["width"], row["heads"], row["ffn_width"], activation=row["activation"],
+            norm_first=row["norm_first"], batch_first=True,
+        )
+        return self.module(row, layer, row["batch"], row["length"], row["width"])
+
+    def module(self, row, module, *shape):
+        module = module.eval().to(DTYPES[row["dtype"]])  # a layer in training has no fast path
+        embeddings = torch.randn(shape).to(DTYPES[row["dtype"]])
+
+        def run():
+            with torch.inference_mode():
+                module(embeddings)
 
         return run
 
