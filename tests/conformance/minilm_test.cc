@@ -5,14 +5,12 @@
 #include <cstring>
 #include <iostream>
 #include <map>
-#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
-#include "tests/conformance/multihead_case.h"
+#include "tests/conformance/recorded_multihead.h"
 #include "tests/conformance/vector_files.h"
 #include "tests/support/compare.h"
 #include "tests/support/server_fixture.h"

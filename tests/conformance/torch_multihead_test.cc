@@ -5,7 +5,7 @@
 #include <memory>
 #include <string>
 
-#include "tests/conformance/multihead_case.h"
+#include "tests/conformance/recorded_multihead.h"
 #include "tests/conformance/vector_files.h"
 #include "tests/support/compare.h"
 #include "tests/support/server_fixture.h"
@@ -48,7 +48,7 @@ class TorchMultiHeadTest : public ::testing::Test {
 
   // As the file says, with weights that come with the request, and once more by their id.
   testing::AssertionResult Passes(const std::string& path) {
-    const auto read = ReadMultiHeadCase(path);
+    const auto read = ReadRecordedMultiHead(path);
     if (!read.ok()) return testing::AssertionFailure() << "cannot be expressed: " << read.status();
     v1::MultiHeadAttendResponse response;
     if (const grpc::Status status = Call(read->request, &response); !status.ok()) {

@@ -1,4 +1,4 @@
-#include "tests/conformance/multihead_case.h"
+#include "tests/conformance/recorded_multihead.h"
 
 #include <google/protobuf/message.h>
 #include <grpcpp/client_context.h>
@@ -11,14 +11,15 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
-#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 #include "core/linear/weights_id.h"
 
 namespace attnd {
 namespace {
+
+// What names of the layer's weights and options begin with.
+constexpr std::string_view kBlock = "block.";
 
 absl::Status NotKnown(const std::string& what) { return absl::UnimplementedError(what); }
 
@@ -36,11 +37,11 @@ v1::Tensor* TensorOf(std::string_view name, google::protobuf::Message* message) 
 std::vector<std::pair<const WeightRoleInfo*, const v1::Tensor*>> RolesOf(const v1::ProjectionWeights& weights) {
   std::vector<std::pair<const WeightRoleInfo*, const v1::Tensor*>> roles;
   for (const WeightRoleInfo& info : WeightRoles()) {
-    const std::string_view name = info.name;
-    const std::string_view field = absl::StripPrefix(name, "block.");
+    const std::string name = info.name;
+    const bool in_block = name.starts_with(kBlock);
     const google::protobuf::Message& owner =
-        field == name ? static_cast<const google::protobuf::Message&>(weights) : weights.block();
-    const auto* descriptor = owner.GetDescriptor()->FindFieldByName(std::string(field));
+        in_block ? static_cast<const google::protobuf::Message&>(weights.block()) : weights;
+    const auto* descriptor = owner.GetDescriptor()->FindFieldByName(in_block ? name.substr(kBlock.size()) : name);
     if (!owner.GetReflection()->HasField(owner, descriptor)) continue;
     roles.emplace_back(&info, dynamic_cast<const v1::Tensor*>(&owner.GetReflection()->GetMessage(owner, descriptor)));
   }
@@ -64,7 +65,7 @@ bool SetEnum(const std::string& name, const std::string& word, google::protobuf:
 
 // Metadata: an option, in the words of attnctl where it has them.
 bool SetOption(const std::string& name, const std::string& text, v1::MultiHeadAttendRequest* request) {
-  if (name == "torch" || absl::StartsWith(name, "float32_error.")) return true;
+  if (name == "torch" || name.starts_with("float32_error.")) return true;
   if (name == "orientation") return SetEnum(name, text, request->mutable_inline_());
   if (name == "weights_heads") return SetEnum("heads", text, request->mutable_outputs()->mutable_weights());
   if (name == "outputs") {
@@ -99,8 +100,7 @@ bool SetOption(const std::string& name, const std::string& text, v1::MultiHeadAt
     request->mutable_block()->set_norm_epsilon(epsilon);
     return right;
   }
-  const std::string_view in_block = absl::StripPrefix(name, "block.");
-  return in_block != name && SetEnum(std::string(in_block), text, request->mutable_block());
+  return name.starts_with(kBlock) && SetEnum(name.substr(kBlock.size()), text, request->mutable_block());
 }
 
 absl::StatusOr<ExpectedResult> ReadResult(const StoredTensor& tensor) {
@@ -112,7 +112,7 @@ absl::StatusOr<ExpectedResult> ReadResult(const StoredTensor& tensor) {
   return result;
 }
 
-absl::Status ReadTensor(const StoredTensor& tensor, MultiHeadCase* result) {
+absl::Status ReadTensor(const StoredTensor& tensor, RecordedMultiHead* result) {
   v1::MultiHeadAttendRequest& request = result->request;
   for (const auto& [name, expected] :
        {std::pair{"expected.output", &result->output}, std::pair{"expected.weights", &result->weights}}) {
@@ -131,7 +131,7 @@ absl::Status ReadTensor(const StoredTensor& tensor, MultiHeadCase* result) {
   v1::Tensor* place = nullptr;
   if (tensor.name == "bias") {
     place = request.mutable_options()->add_biases();
-  } else if (tensor.name == "mask" || absl::StartsWith(tensor.name, "mask.")) {
+  } else if (tensor.name == "mask" || tensor.name.starts_with("mask.")) {
     place = request.mutable_options()->add_masks()->mutable_tensor();
   } else if (tensor.name == "query" || tensor.name == "key" || tensor.name == "value") {
     place = TensorOf(tensor.name, &request);
@@ -170,16 +170,16 @@ absl::StatusOr<v1::Tensor> ToProto(const StoredTensor& tensor) {
 
 absl::Status SetRole(std::string_view role, const StoredTensor& tensor, v1::ProjectionWeights* weights) {
   v1::Tensor* place = TensorOf(role, weights);
-  if (place == nullptr) return NotKnown(absl::StrCat("tensor ", role));
+  if (place == nullptr) return NotKnown("tensor " + std::string(role));
   auto proto = ToProto(tensor);
   if (proto.ok()) *place = *std::move(proto);
   return proto.status();
 }
 
-absl::StatusOr<MultiHeadCase> ReadMultiHeadCase(const std::string& path) {
+absl::StatusOr<RecordedMultiHead> ReadRecordedMultiHead(const std::string& path) {
   const auto file = Safetensors::Read(path);
   if (!file.ok()) return file.status();
-  MultiHeadCase result;
+  RecordedMultiHead result;
   for (const StoredTensor& tensor : file->tensors()) {
     if (absl::Status status = ReadTensor(tensor, &result); !status.ok()) return status;
   }

@@ -1,7 +1,7 @@
 // Multi-head attention from files: tensors named as the request's fields and as the weights'
 // roles, options as metadata, and what a call makes of them.
-#ifndef ATTND_TESTS_CONFORMANCE_MULTIHEAD_CASE_H_
-#define ATTND_TESTS_CONFORMANCE_MULTIHEAD_CASE_H_
+#ifndef ATTND_TESTS_CONFORMANCE_RECORDED_MULTIHEAD_H_
+#define ATTND_TESTS_CONFORMANCE_RECORDED_MULTIHEAD_H_
 
 #include <grpcpp/support/status.h>
 
@@ -33,7 +33,7 @@ struct ExpectedResult {
   double scale = 1;
 };
 
-struct MultiHeadCase {
+struct RecordedMultiHead {
   // With inline weights; asks for weights.
   v1::MultiHeadAttendRequest request;
   ExpectedResult output;
@@ -42,7 +42,7 @@ struct MultiHeadCase {
 
 // Reads a file as tests/conformance/torch_multihead/README.md describes it. Fails, saying
 // why, if it is broken or has something that is not described there.
-absl::StatusOr<MultiHeadCase> ReadMultiHeadCase(const std::string& path);
+absl::StatusOr<RecordedMultiHead> ReadRecordedMultiHead(const std::string& path);
 
 // The content id of weights, as the contract defines it.
 absl::StatusOr<std::string> IdOf(const v1::ProjectionWeights& weights);
@@ -53,4 +53,4 @@ grpc::Status Register(v1::WeightsService::Stub& service, const v1::ProjectionWei
 
 }  // namespace attnd
 
-#endif  // ATTND_TESTS_CONFORMANCE_MULTIHEAD_CASE_H_
+#endif  // ATTND_TESTS_CONFORMANCE_RECORDED_MULTIHEAD_H_
