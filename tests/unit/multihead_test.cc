@@ -1,0 +1,203 @@
+// What multi-head attention promises beside being right: equal bits in any company, stages
+// that workers share, weights from anywhere.
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "core/linear/multihead_job.h"
+#include "tests/support/compare.h"
+#include "tests/support/multihead_case.h"
+#include "tests/support/status_matchers.h"
+
+namespace attnd {
+namespace {
+
+using Role = WeightRole;
+
+TensorView Floats(std::vector<int64_t> shape, std::vector<float> values,
+                  std::vector<std::shared_ptr<const void>>& owners) {
+  auto owned = std::make_shared<std::vector<float>>(std::move(values));
+  owners.push_back(owned);
+  return {DataType::kFloat32, std::move(shape), Fragments(std::as_bytes(std::span(*owned)))};
+}
+
+void ExpectSame(const std::optional<ResultTensor>& a, const std::optional<ResultTensor>& b) {
+  ASSERT_EQ(a.has_value(), b.has_value());
+  if (!a) return;
+  EXPECT_TRUE(SameBits(FloatsOf(*a), FloatsOf(*b), a->shape));
+}
+
+void ExpectSameResults(const MultiHeadResult& a, const MultiHeadResult& b) {
+  EXPECT_EQ(a.attention.output.shape, b.attention.output.shape);
+  EXPECT_TRUE(SameBits(FloatsOf(a.attention.output), FloatsOf(b.attention.output), a.attention.output.shape));
+  ExpectSame(a.attention.lse, b.attention.lse);
+  ExpectSame(a.attention.weights, b.attention.weights);
+  ExpectSame(a.attention.scores, b.attention.scores);
+}
+
+// A case that ONNX Runtime's tests print (AttentionBatch1); the masked row is theirs, too.
+MultiHeadCase PrintedCase(std::vector<int64_t> kv_lengths) {
+  MultiHeadCase c;
+  c.request.query = Floats({1, 2, 4}, {.8F, -.5F, 0, 1, .5F, .2F, .3F, -.6F}, c.owners);
+  c.request.heads = 2;
+  c.request.options.kv_lengths = std::move(kv_lengths);
+  c.weights.orientation = Orientation::kInOut;
+  c.weights.tensors[Role::kQkv] =
+      Floats({4, 12}, {.1F, -.2F, .3F,  1,   1.1F, .3F, .5F,   .2F,  .3F,  -.6F, 1.5F, 2,    .5F,  .1F,  .4F,  1.6F,
+                       1,   2,    .4F,  .8F, .9F,  .1F, -1.3F, .7F,  .3F,  .2F,  4,    2.2F, 1.6F, 1.1F, .7F,  .2F,
+                       .4F, 1,    1.2F, .5F, .2F,  .1F, .4F,   1.6F, 2.4F, 3.3F, 2.1F, 4.2F, 8.4F, 0,    2.1F, 3.2F},
+             c.owners);
+  c.weights.tensors[Role::kQkvBias] =
+      Floats({12}, {-.5F, .6F, 1.2F, 2.1F, .5F, .7F, .2F, 1.2F, .5F, .4F, .3F, 1.2F}, c.owners);
+  return c;
+}
+
+TEST(MultiHeadTest, GivesThePrintedNumbers) {
+  const struct {
+    std::vector<int64_t> kv_lengths;
+    std::vector<double> output;
+  } cases[] = {
+      {{}, {3.1495984, .10843669, 4.25, 5.65, 3.9696791, .07314368, 4.25, 5.65}},
+      {{1}, {8.69, -.13, 4.25, 5.65, 8.69, -.13, 4.25, 5.65}},
+  };
+  for (const auto& expected : cases) {
+    const MultiHeadCase c = PrintedCase(expected.kv_lengths);
+    const auto result = RunMultiHead(c);
+    ASSERT_THAT(result.status(), IsOk());
+    const ResultTensor& output = result->attention.output;
+    EXPECT_TRUE(AlmostEqual(FloatsOf(output), expected.output, 2e-6, output.shape));
+    const auto exact = ReferenceMultiHead<double>(c.request, c.weights);
+    const std::vector<float> reference(exact.output.begin(), exact.output.end());
+    EXPECT_TRUE(AlmostEqual(reference, expected.output, 1e-6, output.shape));
+  }
+}
+
+// The same weights, options without lists or tensors, and any number of tokens.
+MultiHeadCase OfTokens(int64_t batch, int64_t len, const MultiHeadCase& weights_of, uint64_t seed) {
+  MultiHeadCase c = weights_of;
+  Random random(seed);
+  c.request.query = RandomTensor(random, DataType::kFloat32, {batch, len, 64}, 1, c.owners);
+  return c;
+}
+
+MultiHeadCase LayerCase() {
+  MultiHeadCase c;
+  Random random(7);
+  const auto add = [&](Role role, std::vector<int64_t> shape, float factor) {
+    c.weights.tensors[role] = RandomTensor(random, DataType::kFloat32, std::move(shape), factor, c.owners);
+  };
+  c.weights.orientation = Orientation::kOutIn;
+  add(Role::kQkv, {192, 64}, .125F);
+  add(Role::kQkvBias, {192}, 1);
+  add(Role::kOutput, {64, 64}, .125F);
+  add(Role::kOutputBias, {64}, 1);
+  add(Role::kAttentionNormScale, {64}, 1);
+  add(Role::kAttentionNormShift, {64}, 1);
+  add(Role::kFfnNormScale, {64}, 1);
+  add(Role::kUp, {130, 64}, .125F);
+  add(Role::kUpBias, {130}, 1);
+  add(Role::kDown, {64, 130}, .1F);
+  c.request.heads = 4;
+  c.request.options.causal = true;
+  c.request.block = {NormPlacement::kPost, NormKind::kLayerNorm, Activation::kGelu, {}};
+  c.request.outputs = {.lse = true, .weights = WeightsOutput(), .scores = ScoreStage::kScaled};
+  return c;
+}
+
+TEST(MultiHeadTest, BitsDoNotDependOnWhatIsComputedTogether) {
+  const MultiHeadCase layer = LayerCase();
+  std::vector<MultiHeadCase> cases;
+  for (const int64_t len : {1, 16, 5, 48, 97, 3}) {
+    cases.push_back(OfTokens(1 + len % 3, len, layer, static_cast<uint64_t>(len)));
+  }
+  const auto shared = RunShared(cases);
+  ASSERT_THAT(shared.status(), IsOk());
+  for (size_t i = 0; i < cases.size(); ++i) {
+    for (const int workers : {0, 1, 3}) {
+      SCOPED_TRACE(testing::Message() << cases[i].ToString() << ", " << workers << " workers");
+      const auto alone = RunMultiHead(cases[i], workers);
+      ASSERT_THAT(alone.status(), IsOk());
+      ExpectSameResults(*alone, (*shared)[i]);
+    }
+  }
+}
+
+TEST(MultiHeadTest, RandomRequestsGiveTheSameBitsWithWorkersAndTwice) {
+  for (uint64_t seed = 0; seed < 200; ++seed) {
+    const MultiHeadCase c = RandomMultiHeadCase(seed);
+    SCOPED_TRACE(testing::Message() << "seed " << seed << ": " << c.ToString());
+    const auto once = RunMultiHead(c);
+    const auto again = RunMultiHead(c, 2);
+    ASSERT_THAT(once.status(), IsOk());
+    ASSERT_THAT(again.status(), IsOk());
+    ExpectSameResults(*once, *again);
+  }
+}
+
+// Whether a row of a batch is what it is alone, at lengths around those of tiles.
+TEST(MultiHeadTest, EntriesOfABatchAreWhatTheyAreAlone) {
+  const MultiHeadCase layer = LayerCase();
+  for (const int64_t len : {1, 2, 7, 13, 14, 15, 33, 95, 96, 97}) {
+    const MultiHeadCase batch = OfTokens(3, len, layer, 99);
+    const auto all = RunMultiHead(batch);
+    ASSERT_THAT(all.status(), IsOk());
+    const std::vector<float> together = FloatsOf(all->attention.output);
+    std::vector<std::byte> bytes(batch.request.query.bytes.size());
+    batch.request.query.bytes.CopyTo(bytes.data());
+    const size_t entry = bytes.size() / 3;
+    for (size_t b = 0; b < 3; ++b) {
+      MultiHeadCase one = batch;
+      one.request.query.shape = {1, len, 64};
+      one.request.query.bytes = Fragments(std::span<const std::byte>(bytes).subspan(b * entry, entry));
+      const auto alone = RunMultiHead(one);
+      ASSERT_THAT(alone.status(), IsOk());
+      const size_t floats = entry / sizeof(float);
+      EXPECT_TRUE(SameBits(std::span(together).subspan(b * floats, floats), FloatsOf(alone->attention.output),
+                           alone->attention.output.shape))
+          << len << " tokens, entry " << b;
+    }
+  }
+}
+
+TEST(MultiHeadTest, EmptyInputsGiveEmptyOrBiasedOutputs) {
+  const MultiHeadCase layer = LayerCase();
+  for (const auto& [batch, len] : {std::pair{0, 5}, std::pair{2, 0}}) {
+    const auto result = RunMultiHead(OfTokens(batch, len, layer, 1));
+    ASSERT_THAT(result.status(), IsOk());
+    EXPECT_EQ(result->attention.output.shape, (std::vector<int64_t>{batch, len, 64}));
+  }
+  // No key: the attention gives 0, and what follows goes on from there.
+  MultiHeadCase c = PrintedCase({0});
+  const auto result = RunMultiHead(c);
+  ASSERT_THAT(result.status(), IsOk());
+  EXPECT_EQ(FloatsOf(result->attention.output), std::vector<float>(8, 0));
+  EXPECT_EQ(result->attention.rows.empty, 4);
+}
+
+TEST(MultiHeadTest, CancelledAndFailedJobsFreeEverything) {
+  const MultiHeadCase c = OfTokens(2, 40, LayerCase(), 5);
+  BufferPool pool({});
+  Executor executor({.workers = 0}, Clock::Real());
+  for (int steps = 0; steps < 12; ++steps) {
+    PlannedMultiHead planned{c.request, c.Plan()};
+    WeightsSource weights{nullptr, c.weights, c.Shapes()};
+    const JobSpec spec = MultiHeadJobSpec(planned, weights, EngineKind::kFused);
+    absl::Status end;
+    const auto job = NewMultiHeadJob(std::move(planned), std::move(weights), EngineKind::kFused, &pool,
+                                     [&](const auto& result, const JobTimings&) { end = result.status(); });
+    ASSERT_THAT(executor.Submit(job, spec), IsOk());
+    for (int i = 0; i < steps; ++i) executor.RunOne();
+    executor.Cancel(job.get());
+    EXPECT_TRUE(end.ok() || absl::IsCancelled(end)) << end;
+    EXPECT_EQ(pool.used_bytes(), 0) << "after " << steps << " steps";
+    EXPECT_EQ(executor.Stats().bytes, 0);
+  }
+}
+
+}  // namespace
+}  // namespace attnd
