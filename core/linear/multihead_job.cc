@@ -1,5 +1,6 @@
 #include "core/linear/multihead_job.h"
 
+#include <algorithm>
 #include <optional>
 #include <utility>
 
@@ -11,35 +12,59 @@ namespace {
 
 // What an element of weights costs to pack, in floating-point operations of a product.
 constexpr double kFlopsPerElementPacked = 32;
+// What an element of weights costs to read.
+constexpr double kFlopsPerWeightRead = 8;
 // What an element of the tensors between the stages costs to move.
 constexpr double kFlopsPerByte = 4;
+
+// Requests of few rows wait for the memory that weights come from, so that several take as
+// long as one. From 3 rows on that gains nothing that measurement could show, and the more rows
+// are computed together, the longer the first of them waits.
+constexpr int64_t kMostRowsToShare = 4;
+constexpr int64_t kMostRowsShared = 16;
+
+int64_t RowsOf(const MultiHeadPlan& plan) { return std::max(plan.embeddings[0].rows, plan.embeddings[1].rows); }
+
+bool MayShare(const MultiHeadPlan& plan, const WeightsSource& weights) {
+  return weights.registered != nullptr && !plan.explain && RowsOf(plan) <= kMostRowsToShare;
+}
 
 class MultiHeadJob final : public Job {
  public:
   MultiHeadJob(PlannedMultiHead planned, WeightsSource weights, EngineKind engine, BufferPool* pool,
                MultiHeadCallback done)
-      : planned_(std::move(planned)),
-        weights_(std::move(weights)),
-        engine_(engine),
-        pool_(pool),
-        done_(std::move(done)) {}
+      : weights_(std::move(weights)), engine_(engine), pool_(pool), done_(std::move(done)) {
+    group_->rows = RowsOf(planned.plan);
+    group_->requests.push_back(std::move(planned));
+  }
 
   absl::StatusOr<int64_t> Prepare() override;
-  absl::Status RunTile(int64_t tile) override { return run_->stages()[stage_].run(tile); }
+  absl::Status RunTile(int64_t tile) override { return Stages()[stage_].run(tile); }
   int64_t NextStage() override;
+  bool Join(Job& other) override;
   [[nodiscard]] double StageShare() const override;
   void Done(const absl::Status& status, const JobTimings& timings) override;
 
  private:
-  PlannedMultiHead planned_;
+  // Requests that are computed together; of several jobs, of which one does the work.
+  struct Group {
+    std::vector<PlannedMultiHead> requests;
+    int64_t rows = 0;
+    std::optional<MultiHeadRun> run;
+    int64_t tiles = 0;
+  };
+
+  [[nodiscard]] const std::vector<Stage>& Stages() const { return group_->run->stages(); }
+
+  std::shared_ptr<Group> group_ = std::make_shared<Group>();
+  // Of this job's request in the group.
+  size_t index_ = 0;
   WeightsSource weights_;
   const EngineKind engine_;
   BufferPool* const pool_;
   const MultiHeadCallback done_;
-  std::optional<MultiHeadRun> run_;
   size_t stage_ = 0;
   double flops_ = 0;
-  int64_t tiles_ = 0;
 };
 
 absl::StatusOr<int64_t> MultiHeadJob::Prepare() {
@@ -49,35 +74,45 @@ absl::StatusOr<int64_t> MultiHeadJob::Prepare() {
     weights_.registered = *std::move(packed);
     weights_.with_request = ProjectionWeights();
   }
-  std::vector<PlannedMultiHead> requests;
-  requests.push_back(std::move(planned_));
-  planned_ = PlannedMultiHead();
-  run_.emplace(std::move(requests), std::move(weights_.registered), engine_, pool_);
-  if (absl::Status s = run_->Begin(); !s.ok()) return s;
-  if (run_->stages().empty()) return 0;
-  for (const Stage& stage : run_->stages()) {
+  group_->run.emplace(std::exchange(group_->requests, {}), weights_.registered, engine_, pool_);
+  if (absl::Status s = group_->run->Begin(); !s.ok()) return s;
+  for (const Stage& stage : Stages()) {
     flops_ += stage.flops;
-    tiles_ += stage.tiles;
+    group_->tiles += stage.tiles;
   }
-  return run_->stages()[0].tiles;
+  return Stages().empty() ? 0 : Stages()[0].tiles;
 }
 
 int64_t MultiHeadJob::NextStage() {
   ++stage_;
-  return stage_ < run_->stages().size() ? run_->stages()[stage_].tiles : 0;
+  return stage_ < Stages().size() ? Stages()[stage_].tiles : 0;
 }
 
-double MultiHeadJob::StageShare() const { return flops_ > 0 ? run_->stages()[stage_].flops / flops_ : 1; }
+double MultiHeadJob::StageShare() const { return flops_ > 0 ? Stages()[stage_].flops / flops_ : 1; }
+
+bool MultiHeadJob::Join(Job& other) {
+  // Only jobs of this kind have its keys.
+  auto& joining = static_cast<MultiHeadJob&>(other);
+  Group& theirs = *joining.group_;
+  if (group_->rows + theirs.rows > kMostRowsShared || joining.engine_ != engine_ ||
+      !CanShare(group_->requests[0].plan, theirs.requests[0].plan)) {
+    return false;
+  }
+  group_->rows += theirs.rows;
+  joining.index_ = group_->requests.size();
+  group_->requests.push_back(std::move(theirs.requests[0]));
+  joining.group_ = group_;
+  return true;
+}
 
 void MultiHeadJob::Done(const absl::Status& status, const JobTimings& timings) {
   MultiHeadResult result;
-  if (status.ok()) result = run_->TakeResult(0);
+  if (status.ok()) result = group_->run->TakeResult(index_);
   result.attention.timings = timings;
-  result.attention.tiles = tiles_;
+  result.attention.tiles = group_->tiles;
   // Whoever holds the job for longer holds nothing that grows.
-  planned_ = PlannedMultiHead();
+  group_.reset();
   weights_ = WeightsSource();
-  run_.reset();
   if (status.ok()) {
     done_(std::move(result), timings);
   } else {
@@ -94,6 +129,8 @@ std::shared_ptr<Job> NewMultiHeadJob(PlannedMultiHead planned, WeightsSource wei
 
 JobSpec MultiHeadJobSpec(const PlannedMultiHead& planned, const WeightsSource& weights, EngineKind engine) {
   JobSpec spec = AttentionJobSpec(planned.plan.attention, engine);
+  if (MayShare(planned.plan, weights)) spec.share_key = weights.registered.get();
+  spec.flops += kFlopsPerWeightRead * static_cast<double>(ElementsOf(weights.shapes));
   spec.flops += planned.plan.linear_flops + kFlopsPerByte * static_cast<double>(planned.plan.bytes);
   spec.bytes += planned.plan.bytes;
   for (const auto* tensor : {&planned.request.key, &planned.request.value}) {

@@ -46,6 +46,8 @@ class Executor::Impl {
   //  - it is in jobs_ until Done is due, and in runnable_ iff a step of it may be claimed
   //  - steps_running counts Prepare and tiles in progress
   //  - after `end` is set, no step is claimed; Done is due when steps_running reaches 0
+  //  - a job that joined another has a `leader`, is not in runnable_ and counts the leader's
+  //    whole work as a step of its own
   struct Entry {
     std::shared_ptr<Job> job;
     JobSpec spec;
@@ -64,6 +66,10 @@ class Executor::Impl {
     // Of a tile of the stage.
     double tile_share = 0;
     std::optional<absl::Status> end;
+    Entry* leader = nullptr;
+    std::vector<Entry*> riders;
+    // The end of a leader that goes on for its riders.
+    std::optional<absl::Status> own_end;
     Time submitted;
     std::optional<Time> taken;
     std::optional<Time> compute_begin;
@@ -74,6 +80,11 @@ class Executor::Impl {
     }
     [[nodiscard]] double TileSeconds() const { return predicted_seconds * tile_share; }
     [[nodiscard]] double SecondsLeft() const { return predicted_seconds - seconds_done; }
+    [[nodiscard]] bool Late(Time now) const { return spec.deadline.has_value() && *spec.deadline <= now; }
+    // Whether somebody waits for the work of this leader.
+    [[nodiscard]] bool HasLiveRiders() const {
+      return std::any_of(riders.begin(), riders.end(), [](const Entry* rider) { return !rider->end.has_value(); });
+    }
   };
   struct ByRank {
     bool operator()(const Entry* a, const Entry* b) const { return a->Rank() < b->Rank(); }
@@ -92,7 +103,10 @@ class Executor::Impl {
   void ExecuteTile(Entry* entry, int64_t tile) ATTND_EXCLUDES(mutex_);
   void BeginStage(Entry* entry, int64_t tiles) ATTND_REQUIRES(mutex_);
   void Charge(Entry* entry, double seconds) ATTND_REQUIRES(mutex_);
+  void TakeRiders(Entry* leader, Time now) ATTND_REQUIRES(mutex_);
+  void LeaveRiders(Entry* leader, Ended& ended) ATTND_REQUIRES(mutex_);
   void EndIfDue(Entry* entry, Ended& ended) ATTND_REQUIRES(mutex_);
+  void Abandon(Entry* entry, absl::Status status, Ended& ended) ATTND_REQUIRES(mutex_);
   void Stop(Entry* entry, absl::Status status, Ended& ended) ATTND_REQUIRES(mutex_);
   void Reap(Ended& ended) ATTND_REQUIRES(mutex_);
   absl::Status Admit(const JobSpec& spec, double seconds) const ATTND_REQUIRES(mutex_);
@@ -138,6 +152,8 @@ Executor::Impl::~Impl() {
     stopping_ = true;
     std::vector<Entry*> left;
     for (const auto& [job, entry] : jobs_) left.push_back(entry.get());
+    // Riders end with their leaders.
+    std::erase_if(left, [](const Entry* entry) { return entry->leader != nullptr; });
     for (Entry* entry : left) Stop(entry, absl::CancelledError("the server is shutting down"), ended);
     work_.SignalAll();
   }
@@ -193,11 +209,56 @@ void Executor::Impl::Reap(Ended& ended) {
   const Time now = clock_.Now();
   std::vector<Entry*> late;
   for (const auto& [job, entry] : jobs_) {
-    if (!entry->end.has_value() && entry->spec.deadline.has_value() && *entry->spec.deadline <= now) {
-      late.push_back(entry.get());
-    }
+    if (!entry->end.has_value() && entry->Late(now)) late.push_back(entry.get());
   }
-  for (Entry* entry : late) Stop(entry, absl::DeadlineExceededError("the deadline passed"), ended);
+  for (Entry* entry : late) Abandon(entry, absl::DeadlineExceededError("the deadline passed"), ended);
+}
+
+// Nobody waits for the job's answer any more.
+void Executor::Impl::Abandon(Entry* entry, absl::Status status, Ended& ended) {
+  if (Entry* leader = entry->leader; leader != nullptr) {
+    if (!entry->end.has_value()) entry->end = std::move(status);
+    if (!leader->own_end.has_value() || leader->HasLiveRiders()) return;
+    Stop(leader, *leader->own_end, ended);
+  } else if (entry->HasLiveRiders()) {
+    if (!entry->own_end.has_value()) entry->own_end = std::move(status);
+  } else {
+    Stop(entry, std::move(status), ended);
+  }
+}
+
+void Executor::Impl::TakeRiders(Entry* leader, Time now) {
+  if (leader->spec.share_key == nullptr) return;
+  for (auto it = runnable_.begin(); it != runnable_.end();) {
+    Entry* other = *it;
+    const bool fits = other->spec.share_key == leader->spec.share_key && !other->prepared && !other->Late(now) &&
+                      other->spec.priority == leader->spec.priority;
+    if (!fits || !leader->job->Join(*other->job)) {
+      ++it;
+      continue;
+    }
+    it = runnable_.erase(it);
+    ++other->steps_running;
+    other->taken = now;
+    other->timings.queue = now - other->submitted;
+    other->leader = leader;
+    leader->riders.push_back(other);
+    leader->spec.flops += other->spec.flops;
+    leader->predicted_seconds += std::exchange(other->predicted_seconds, 0);
+  }
+}
+
+// The leader's work is over: its riders are done, too.
+void Executor::Impl::LeaveRiders(Entry* leader, Ended& ended) {
+  for (Entry* rider : std::exchange(leader->riders, {})) {
+    rider->leader = nullptr;
+    rider->timings.prepare = leader->timings.prepare;
+    rider->compute_begin = leader->compute_begin;
+    --rider->steps_running;
+    if (!rider->end.has_value()) rider->end = leader->end;
+    EndIfDue(rider, ended);
+  }
+  if (leader->own_end.has_value()) leader->end = std::exchange(leader->own_end, std::nullopt);
 }
 
 void Executor::Impl::Stop(Entry* entry, absl::Status status, Ended& ended) {
@@ -208,6 +269,7 @@ void Executor::Impl::Stop(Entry* entry, absl::Status status, Ended& ended) {
 
 void Executor::Impl::EndIfDue(Entry* entry, Ended& ended) {
   if (!entry->end.has_value() || entry->steps_running > 0) return;
+  LeaveRiders(entry, ended);
   if (!entry->taken.has_value()) entry->timings.queue = clock_.Now() - entry->submitted;
   if (entry->compute_begin.has_value()) entry->timings.compute = clock_.Now() - *entry->compute_begin;
   bytes_ -= entry->spec.bytes;
@@ -234,7 +296,7 @@ void Executor::Impl::Cancel(const Job* job) {
   {
     const MutexLock lock(mutex_);
     const auto it = jobs_.find(job);
-    if (it != jobs_.end()) Stop(it->second.get(), absl::CancelledError("the client cancelled"), ended);
+    if (it != jobs_.end()) Abandon(it->second.get(), absl::CancelledError("the client cancelled"), ended);
   }
   CallDone(std::move(ended));
 }
@@ -264,15 +326,16 @@ std::optional<Executor::Impl::Step> Executor::Impl::Claim(Ended& ended) {
   const Time now = clock_.Now();
   while (!runnable_.empty()) {
     Entry* entry = *runnable_.begin();
-    if (entry->spec.deadline.has_value() && *entry->spec.deadline <= now) {
-      Stop(entry, absl::DeadlineExceededError("the deadline passed before the request was computed"), ended);
-      continue;
+    if (entry->Late(now)) {
+      Abandon(entry, absl::DeadlineExceededError("the deadline passed before the request was computed"), ended);
+      if (entry->end.has_value()) continue;
     }
     runnable_.erase(runnable_.begin());
     ++entry->steps_running;
     if (!entry->prepared) {
       entry->taken = now;
       entry->timings.queue = now - entry->submitted;
+      TakeRiders(entry, now);
       return Step{entry, -1};
     }
     if (!entry->compute_begin.has_value()) entry->compute_begin = now;

@@ -7,6 +7,9 @@
 // round ahead of where fair shares are by then, so that work shorter than a round need
 // not wait for a round's end; within a round, earliest deadline, then first come.
 //
+// Jobs that gain by it are computed together if they wait at the same time (Job::Join). One of
+// them that is cancelled or late is left out of the answers, not of the work.
+//
 // Admission is bounded in jobs, bytes and predicted seconds of work; over a bound, Submit
 // refuses at once. Cancellation and deadline are looked at before every tile.
 #ifndef ATTND_CORE_RUNTIME_EXECUTOR_H_
@@ -57,6 +60,11 @@ class Job {
   // there is none. Called with the executor's lock held: must not take long.
   virtual int64_t NextStage() { return 0; }
 
+  // Takes over the work of `other`, which waits for its first step and has the same
+  // JobSpec::share_key: this job's steps do it from now on, and once they are over both get
+  // Done. False if that cannot be. Called before Prepare, with the executor's lock held.
+  virtual bool Join([[maybe_unused]] Job& other) { return false; }
+
   // Part of JobSpec::flops that the tiles of the current stage take together, in 0..1. Called
   // as NextStage is.
   [[nodiscard]] virtual double StageShare() const { return 1; }
@@ -76,6 +84,9 @@ struct JobSpec {
   double flops = 0;
   // Memory held until Done; bounds the queue.
   int64_t bytes = 0;
+  // Jobs that wait with the same key are offered to Job::Join when a worker takes the first of
+  // them; nullptr: never. No job waits for others to come.
+  const void* share_key = nullptr;
 };
 
 struct ExecutorStats {

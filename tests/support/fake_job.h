@@ -36,6 +36,17 @@ class FakeJob : public Job {
     if (on_tile) on_tile();
     return tile == failing_tile ? absl::DataLossError("tile failed") : absl::OkStatus();
   }
+  int64_t NextStage() override {
+    if (stages_begun == more_stages.size()) return 0;
+    Log("stage");
+    return more_stages[stages_begun++];
+  }
+  [[nodiscard]] double StageShare() const override { return stage_share; }
+  bool Join(Job& other) override {
+    if (!joins) return false;
+    Log("join " + dynamic_cast<FakeJob&>(other).name_);
+    return true;
+  }
   void Done(const absl::Status& status, const JobTimings& job_timings) override {
     Log("done");
     ++done;
@@ -49,6 +60,12 @@ class FakeJob : public Job {
   std::function<void()> on_done;
   absl::Status prepare_status;
   int64_t failing_tile = -1;
+  // Tiles of the stages after the first.
+  std::vector<int64_t> more_stages;
+  size_t stages_begun = 0;
+  double stage_share = 1;
+  // Whether it takes over any other.
+  bool joins = false;
 
   int prepared = 0;
   int64_t tiles_run = 0;

@@ -127,6 +127,45 @@ TEST(MultiHeadTest, BitsDoNotDependOnWhatIsComputedTogether) {
   }
 }
 
+// Through an executor: jobs with the same registered weights and few rows join.
+TEST(MultiHeadTest, RequestsOfFewRowsThatWaitAreComputedTogether) {
+  const MultiHeadCase layer = LayerCase();
+  const auto packed = PackedWeights::Pack(layer.weights, layer.Shapes());
+  ASSERT_THAT(packed.status(), IsOk());
+  BufferPool pool({});
+  Executor executor({.workers = 0}, Clock::Real());
+  std::vector<MultiHeadCase> cases;
+  for (uint64_t i = 0; i < 12; ++i) cases.push_back(OfTokens(1, 1 + static_cast<int64_t>(i % 5), layer, i));
+  cases[3].request.block->norm_epsilon = .5F;
+  std::vector<absl::StatusOr<MultiHeadResult>> results(cases.size());
+  std::vector<std::shared_ptr<Job>> jobs;
+  for (size_t i = 0; i < cases.size(); ++i) {
+    PlannedMultiHead planned{cases[i].request, cases[i].Plan()};
+    WeightsSource weights{*packed, {}, layer.Shapes()};
+    const JobSpec spec = MultiHeadJobSpec(planned, weights, EngineKind::kFused);
+    EXPECT_EQ(spec.share_key != nullptr, cases[i].request.query.shape[0] * cases[i].request.query.shape[1] <= 4);
+    jobs.push_back(NewMultiHeadJob(std::move(planned), std::move(weights), EngineKind::kFused, &pool,
+                                   [&, i](auto result, const JobTimings&) { results[i] = std::move(result); }));
+    ASSERT_THAT(executor.Submit(jobs.back(), spec), IsOk());
+  }
+  executor.Cancel(jobs[1].get());
+  int steps = 0;
+  while (executor.RunOne()) ++steps;
+  EXPECT_TRUE(absl::IsCancelled(results[1].status()));
+  for (size_t i = 0; i < cases.size(); ++i) {
+    if (i == 1) continue;
+    ASSERT_THAT(results[i].status(), IsOk());
+    const auto alone = RunMultiHead(cases[i]);
+    ASSERT_THAT(alone.status(), IsOk());
+    ExpectSameResults(*results[i], *alone);
+  }
+  results.clear();
+  jobs.clear();
+  EXPECT_EQ(pool.used_bytes(), 0);
+  // A few groups; eleven jobs alone take 88 steps or more.
+  EXPECT_LT(steps, 75);
+}
+
 TEST(MultiHeadTest, RandomRequestsGiveTheSameBitsWithWorkersAndTwice) {
   for (uint64_t seed = 0; seed < 200; ++seed) {
     const MultiHeadCase c = RandomMultiHeadCase(seed);
