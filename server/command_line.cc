@@ -97,7 +97,6 @@ class Parser {
     app_.allow_config_extras(CLI::config_extras_mode::error);
     AddServing();
     AddLimits();
-    AddWeights();
     AddLifecycle();
     AddLogging();
     AddOthers();
@@ -182,12 +181,8 @@ class Parser {
     AddSize("max-queue-bytes", options_.max_queue_bytes, "memory of admitted requests");
     AddNumber("max-queue-seconds", options_.max_queue_seconds, "predicted work admitted");
     AddNumber("max-concurrent-streams", options_.max_concurrent_streams, "calls per connection");
-  }
-
-  void AddWeights() {
-    group_ = "Weights";
     AddSize("weights-budget", options_.weights_budget, "memory of registered weights");
-    AddDuration("upload-idle", upload_idle_ms_, options_.upload_idle, "end uploads without progress");
+    AddDuration("upload-idle", upload_idle_ms_, options_.upload_idle, "for uploads to make progress");
   }
 
   void AddLifecycle() {
