@@ -170,6 +170,11 @@ class Parser {
     Add("ready-file", options_.ready_file, "FILE", "written once serving: addresses and pid");
     AddNumber("workers", options_.workers, "compute threads");
     Add("attention-engine", options_.attention_engine, "NAME", "auto, onednn or fused [auto]");
+    Add("weights", options_.weights, "[NAME=]PATH", "repeatable: .safetensors, or their folder")
+        ->delimiter(',')
+        ->allow_extra_args(false)
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+    Add("weights-mapping", options_.weights_mapping, "PRESET|FILE", "of their tensors' names [auto]");
   }
 
   void AddLimits() {

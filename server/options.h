@@ -43,6 +43,11 @@ struct ServerOptions {
   // max_request_bytes is what a connection can hold.
   int max_concurrent_streams = 128;
 
+  // Files or folders of weights to register at the start: PATH, or NAME=PATH to call the
+  // model NAME.
+  std::vector<std::string> weights;
+  // Preset, or a JSON file, that says which tensor is which.
+  std::string weights_mapping = "auto";
   // Of registered weights, packed; uploads in progress may hold as much again. Raising it
   // keeps more of them, and larger ones.
   int64_t weights_budget = int64_t{4} << 30;

@@ -30,6 +30,7 @@
 #include "server/merge_rpc.h"
 #include "server/metrics.h"
 #include "server/multihead_rpc.h"
+#include "server/preload.h"
 #include "server/unserved_rpc.h"
 #include "server/uploads.h"
 #include "server/warm_up.h"
@@ -200,6 +201,7 @@ ServerImpl::~ServerImpl() {
 }
 
 absl::Status ServerImpl::StartServing() {
+  if (absl::Status status = PreloadWeights(options_, weights_); !status.ok()) return status;
   if (absl::Status status = Listen(); !status.ok()) return status;
   if (absl::Status status = StartHttp(); !status.ok()) return status;
   LogBanner();
