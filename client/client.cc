@@ -1,17 +1,12 @@
 #include "client/client.h"
 
 #include <grpcpp/support/byte_buffer.h>
-#include <grpcpp/support/slice.h>
 
-#include <cstdint>
-#include <limits>
-#include <string_view>
 #include <utility>
-#include <variant>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "client/address.h"
+#include "client/messages.h"
 #include "client/unary_caller.h"
 #include "grpc/health/v1/health.pb.h"
 
@@ -30,64 +25,12 @@ absl::Status CheckOptions(const ClientOptions& options) {
   return absl::OkStatus();
 }
 
-std::span<const std::byte> BytesOf(const codec::Chunk& chunk) {
-  if (const auto* text = std::get_if<std::string>(&chunk)) return std::as_bytes(std::span(*text));
-  return std::get<std::span<const std::byte>>(chunk);
-}
-
-absl::StatusOr<grpc::ByteBuffer> CopyToSlices(const std::vector<codec::Chunk>& message) {
-  constexpr size_t kMaxBytes = std::numeric_limits<int32_t>::max();
-  size_t total = 0;
-  for (const codec::Chunk& chunk : message) total += BytesOf(chunk).size();
-  if (total > kMaxBytes) {
-    return absl::InvalidArgumentError(absl::StrCat("request: ", total, " bytes; a message holds at most ", kMaxBytes));
-  }
-  std::vector<grpc::Slice> slices;
-  for (const codec::Chunk& chunk : message) {
-    const auto bytes = BytesOf(chunk);
-    if (!bytes.empty()) slices.emplace_back(bytes.data(), bytes.size());
-  }
-  return grpc::ByteBuffer(slices.data(), slices.size());
-}
-
-absl::StatusOr<std::vector<grpc::Slice>> SlicesOf(const grpc::ByteBuffer& message) {
-  std::vector<grpc::Slice> slices;
-  if (!message.Dump(&slices).ok()) return absl::InternalError("the answer cannot be read");
-  return slices;
-}
-
-std::vector<std::string_view> PiecesOf(const std::vector<grpc::Slice>& slices) {
-  std::vector<std::string_view> pieces;
-  pieces.reserve(slices.size());
-  for (const grpc::Slice& slice : slices) {
-    pieces.emplace_back(reinterpret_cast<const char*>(slice.begin()), slice.size());
-  }
-  return pieces;
-}
-
-template <typename Message>
-grpc::ByteBuffer Serialize(const Message& message) {
-  const grpc::Slice slice(message.SerializeAsString());
-  return {&slice, 1};
-}
-
-// Bytes that are no `Message` come from something that is no attnd.
-template <typename Message>
-absl::StatusOr<Message> Parse(const grpc::ByteBuffer& bytes) {
-  grpc::Slice slice;
-  Message message;
-  if (!bytes.DumpToSingleSlice(&slice).ok() ||
-      slice.size() > static_cast<size_t>(std::numeric_limits<int32_t>::max()) ||
-      !message.ParseFromArray(slice.begin(), static_cast<int>(slice.size()))) {
-    return absl::InternalError(absl::StrCat("the answer is no ", message.GetTypeName()));
-  }
-  return message;
-}
-
 }  // namespace
 
 Client::Client(const ClientOptions& options)
-    : caller_(std::make_unique<UnaryCaller>(options)), max_attempts_(options.retry.max_attempts) {}
+    : caller_(std::make_unique<UnaryCaller>(options)),
+      timeout_(options.timeout),
+      max_attempts_(options.retry.max_attempts) {}
 Client::~Client() = default;
 
 absl::StatusOr<std::unique_ptr<Client>> Client::Connect(const ClientOptions& options) {

@@ -19,10 +19,13 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "absl/status/statusor.h"
 #include "attnd/v1/server.pb.h"
+#include "attnd/v1/weights.pb.h"
 #include "core/attention/request.h"
+#include "core/linear/weight_store.h"
 #include "proto/codec.h"
 
 namespace attnd {
@@ -89,6 +92,22 @@ class Client {
   // as Attend. core/attention/merge.h does the same without a server.
   absl::StatusOr<codec::MergeReply> Merge(const MergeInputs& inputs, const CallOptions& call = {});
 
+  // Registers weights under their content's id, and by the alias unless it is empty, taking it
+  // from others. Weights that the server has cost the hash alone; others go in chunks, each
+  // copied once. What CheckWeights finds is found before anything is sent. Unless the call
+  // says otherwise it may take a second more than others for every 4 MiB. The bytes may go as
+  // soon as the call returns.
+  absl::StatusOr<RegisteredWeights> RegisterWeights(const ProjectionWeights& weights, std::string_view alias = {},
+                                                    const CallOptions& call = {});
+
+  absl::StatusOr<v1::ListWeightsResponse> ListWeights(const CallOptions& call = {});
+  // `name` is an id or an alias; kNotFound if the server has none. The latter two return the
+  // id.
+  absl::StatusOr<v1::WeightsInfo> DescribeWeights(const std::string& name, const CallOptions& call = {});
+  absl::StatusOr<std::string> DeleteWeights(const std::string& name, const CallOptions& call = {});
+  absl::StatusOr<std::string> SetWeightsAlias(const std::string& name, const std::string& alias,
+                                              const CallOptions& call = {});
+
   // Version, arithmetic and limits of the server.
   absl::StatusOr<v1::GetInfoResponse> GetInfo(const CallOptions& call = {});
 
@@ -101,6 +120,7 @@ class Client {
   explicit Client(const ClientOptions& options);
 
   const std::unique_ptr<UnaryCaller> caller_;
+  const std::chrono::milliseconds timeout_;
   const int max_attempts_;
 };
 

@@ -20,7 +20,7 @@ using std::chrono::milliseconds;
 // Longer than anyone waits; keeps sums with the clock from overflowing.
 constexpr milliseconds kUnbounded = std::chrono::hours(24 * 365);
 
-std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
+std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address, bool resends) {
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(-1);
   arguments.SetMaxSendMessageSize(-1);
@@ -28,6 +28,7 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
   // request, of any size. All other retries are ours, because gRPC's cannot tell
   // RESOURCE_EXHAUSTED with a hint from one without.
   arguments.SetInt(GRPC_ARG_PER_RPC_RETRY_BUFFER_SIZE, std::numeric_limits<int>::max());
+  arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, resends ? 1 : 0);
   // A server that restarts is found again within the pauses of the retry policy.
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
@@ -60,10 +61,73 @@ std::string InnermostReason(const std::string& message) {
 }  // namespace
 
 UnaryCaller::UnaryCaller(const ClientOptions& options)
-    : options_(options), channel_(MakeChannel(options.address)), stub_(channel_) {}
+    : options_(options),
+      channel_(MakeChannel(options.address, /*resends=*/true)),
+      stub_(channel_),
+      upload_channel_(MakeChannel(options.address, /*resends=*/false)),
+      upload_stub_(upload_channel_) {}
 
 absl::StatusOr<grpc::ByteBuffer> UnaryCaller::Call(const std::string& method, const grpc::ByteBuffer& request,
                                                    const CallOptions& call, int max_attempts) {
+  return Retry(call, max_attempts, [&](grpc::ClientContext& context, grpc::CompletionQueue& queue) {
+    Attempt attempt;
+    const auto rpc = stub_.PrepareUnaryCall(&context, method, request, &queue);
+    rpc->StartCall();
+    rpc->Finish(&attempt.reply, &attempt.status, nullptr);
+    void* tag = nullptr;
+    bool ok = false;
+    queue.Next(&tag, &ok);
+    return attempt;
+  });
+}
+
+absl::StatusOr<grpc::ByteBuffer> UnaryCaller::Upload(const std::string& method,
+                                                     const std::function<NextMessage()>& begin, const CallOptions& call,
+                                                     int max_attempts) {
+  return Retry(call, max_attempts, [&](grpc::ClientContext& context, grpc::CompletionQueue& queue) {
+    const auto rpc = upload_stub_.PrepareCall(&context, method, &queue);
+    return UploadOnce(*rpc, begin(), queue);
+  });
+}
+
+UnaryCaller::Attempt UnaryCaller::UploadOnce(grpc::GenericClientAsyncReaderWriter& rpc, const NextMessage& next,
+                                             grpc::CompletionQueue& queue) {
+  Attempt attempt;
+  absl::Status failed;
+  char read = 0;
+  char write = 0;
+  rpc.StartCall(&write);
+  rpc.Read(&attempt.reply, &read);
+  bool reading = true;
+  bool writing = true;
+  bool more = true;
+  while (reading || writing) {
+    void* tag = nullptr;
+    bool ok = false;
+    queue.Next(&tag, &ok);
+    (tag == &read ? reading : writing) = false;
+    // The server has answered, or does not take any more.
+    more = more && ok && tag == &write;
+    if (!more || !reading || writing) continue;
+    auto message = next();
+    writing = true;
+    if (message.has_value() && message->ok()) {
+      rpc.Write(**message, &write);
+    } else {
+      more = false;
+      if (message.has_value()) failed = message->status();
+      rpc.WritesDone(&write);
+    }
+  }
+  rpc.Finish(&attempt.status, &write);
+  void* tag = nullptr;
+  bool ok = false;
+  queue.Next(&tag, &ok);
+  if (!failed.ok()) attempt.status = {static_cast<grpc::StatusCode>(failed.code()), std::string(failed.message())};
+  return attempt;
+}
+
+absl::StatusOr<grpc::ByteBuffer> UnaryCaller::Retry(const CallOptions& call, int max_attempts, const Once& once) {
   const milliseconds timeout = call.timeout.value_or(options_.timeout);
   if (timeout.count() < 0) return absl::InvalidArgumentError("timeout: negative; 0 means no bound");
   if (!IsPrintableAscii(call.tenant)) return absl::InvalidArgumentError("tenant: only printable ASCII is allowed");
@@ -71,7 +135,7 @@ absl::StatusOr<grpc::ByteBuffer> UnaryCaller::Call(const std::string& method, co
   if (timeout.count() > 0 && timeout < kUnbounded) deadline = Clock::Real().Now() + timeout;
 
   for (int attempt = 1;; ++attempt) {
-    Attempt result = CallOnce(method, request, call, deadline);
+    Attempt result = TryOnce(call, deadline, once);
     if (result.status.ok()) return std::move(result.reply);
     const auto pause = attempt < max_attempts ? PauseBefore(attempt + 1, result) : std::nullopt;
     if (!pause.has_value() || (deadline.has_value() && *pause >= *deadline - Clock::Real().Now())) {
@@ -81,9 +145,8 @@ absl::StatusOr<grpc::ByteBuffer> UnaryCaller::Call(const std::string& method, co
   }
 }
 
-UnaryCaller::Attempt UnaryCaller::CallOnce(const std::string& method, const grpc::ByteBuffer& request,
-                                           const CallOptions& call, const std::optional<Time>& deadline) {
-  Attempt attempt;
+UnaryCaller::Attempt UnaryCaller::TryOnce(const CallOptions& call, const std::optional<Time>& deadline,
+                                          const Once& once) {
   grpc::ClientContext context;
   if (deadline.has_value()) {
     context.set_deadline(std::chrono::system_clock::now() + std::max(*deadline - Clock::Real().Now(), Duration(0)));
@@ -92,13 +155,10 @@ UnaryCaller::Attempt UnaryCaller::CallOnce(const std::string& method, const grpc
   if (!call.tenant.empty()) context.AddMetadata("attnd-tenant", call.tenant);
 
   grpc::CompletionQueue queue;
-  const auto rpc = stub_.PrepareUnaryCall(&context, method, request, &queue);
-  rpc->StartCall();
-  rpc->Finish(&attempt.reply, &attempt.status, nullptr);
+  Attempt attempt = once(context, queue);
+  queue.Shutdown();
   void* tag = nullptr;
   bool ok = false;
-  queue.Next(&tag, &ok);
-  queue.Shutdown();
   while (queue.Next(&tag, &ok)) {
   }
 
@@ -126,7 +186,8 @@ std::optional<Duration> UnaryCaller::PauseBefore(int next, const Attempt& last) 
 absl::Status UnaryCaller::ToStatus(const grpc::Status& status, milliseconds timeout) const {
   const auto code = static_cast<absl::StatusCode>(status.error_code());
   std::string message = status.error_message();
-  if (code == absl::StatusCode::kUnavailable && channel_->GetState(false) == GRPC_CHANNEL_TRANSIENT_FAILURE) {
+  const auto broken = [](grpc::Channel& channel) { return channel.GetState(false) == GRPC_CHANNEL_TRANSIENT_FAILURE; };
+  if (code == absl::StatusCode::kUnavailable && (broken(*channel_) || broken(*upload_channel_))) {
     message = absl::StrCat("no server at ", options_.address, " (", InnermostReason(message), ")");
   } else if (code == absl::StatusCode::kDeadlineExceeded && message == "Deadline Exceeded") {
     message = absl::StrCat("no answer from ", options_.address, " within ", TimeString(timeout));

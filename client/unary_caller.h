@@ -1,4 +1,4 @@
-// Unary calls on bytes: one channel, deadlines, retries, and statuses in the words that
+// Calls on bytes with one reply: one channel, deadlines, retries, and statuses in the words that
 // client.h promises. Knows no message types.
 #ifndef ATTND_CLIENT_UNARY_CALLER_H_
 #define ATTND_CLIENT_UNARY_CALLER_H_
@@ -9,6 +9,7 @@
 #include <grpcpp/support/byte_buffer.h>
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -20,6 +21,9 @@
 
 namespace attnd {
 
+// The messages of an upload, one by one; nothing after the last.
+using NextMessage = std::function<std::optional<absl::StatusOr<grpc::ByteBuffer>>()>;
+
 // Thread-safe.
 class UnaryCaller {
  public:
@@ -30,6 +34,11 @@ class UnaryCaller {
   absl::StatusOr<grpc::ByteBuffer> Call(const std::string& method, const grpc::ByteBuffer& request,
                                         const CallOptions& call, int max_attempts);
 
+  // The same for a method that takes a stream of messages. `begin` is called for every
+  // attempt. Messages are asked for as the server takes them; none once it has answered.
+  absl::StatusOr<grpc::ByteBuffer> Upload(const std::string& method, const std::function<NextMessage()>& begin,
+                                          const CallOptions& call, int max_attempts);
+
  private:
   // What one attempt came to.
   struct Attempt {
@@ -39,8 +48,12 @@ class UnaryCaller {
     std::optional<std::string> pushback;
   };
 
-  [[nodiscard]] Attempt CallOnce(const std::string& method, const grpc::ByteBuffer& request, const CallOptions& call,
-                                 const std::optional<Time>& deadline);
+  using Once = std::function<Attempt(grpc::ClientContext&, grpc::CompletionQueue&)>;
+
+  absl::StatusOr<grpc::ByteBuffer> Retry(const CallOptions& call, int max_attempts, const Once& once);
+  [[nodiscard]] static Attempt TryOnce(const CallOptions& call, const std::optional<Time>& deadline, const Once& once);
+  static Attempt UploadOnce(grpc::GenericClientAsyncReaderWriter& rpc, const NextMessage& next,
+                            grpc::CompletionQueue& queue);
   // How long to pause before attempt number `next` (2 is the first retry); nothing if
   // there must be none.
   [[nodiscard]] std::optional<Duration> PauseBefore(int next, const Attempt& last) const;
@@ -49,6 +62,9 @@ class UnaryCaller {
   const ClientOptions options_;
   const std::shared_ptr<grpc::Channel> channel_;
   grpc::GenericStub stub_;
+  // Uploads have a channel of their own, which keeps nothing for sending it again.
+  const std::shared_ptr<grpc::Channel> upload_channel_;
+  grpc::GenericStub upload_stub_;
 };
 
 }  // namespace attnd

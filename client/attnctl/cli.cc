@@ -18,6 +18,7 @@
 #include "client/attnctl/case_options.h"
 #include "client/attnctl/commands.h"
 #include "client/attnctl/results.h"
+#include "client/attnctl/weights_commands.h"
 #include "client/client.h"
 
 namespace attnd::attnctl {
@@ -31,6 +32,7 @@ struct Flags {
   ClientOptions client;
   std::string timeout = "30s";
   AttendFlags attend;
+  WeightsFlags weights;
   bool info_json = false;
   std::string health_service;
 };
@@ -105,6 +107,7 @@ void AddCommands(CLI::App* app, Flags* flags) {
   app->add_option("--timeout", flags->timeout, "time a call may take, such as 500ms, 30s (default) or 2m; 0s: no bound")
       ->type_name("TIME");
   AddAttend(app, flags);
+  AddWeights(app, &flags->weights);
   CLI::App* info = app->add_subcommand("info", "print what the server is and can do");
   info->add_flag("--json", flags->info_json, "as JSON");
   CLI::App* health = app->add_subcommand("health", "print SERVING or NOT_SERVING; exit status 0 if SERVING");
@@ -143,6 +146,10 @@ absl::Status CheckFlags(const CLI::App& app, Flags* flags) {
 
 absl::StatusOr<bool> RunCommand(const CLI::App& app, const Flags& flags, std::ostream& out) {
   if (app.got_subcommand("health")) return Health(flags.client, flags.health_service, out);
+  if (app.got_subcommand("weights")) {
+    if (absl::Status status = Weights(app, flags.client, flags.weights, out); !status.ok()) return status;
+    return true;
+  }
   const absl::Status status =
       app.got_subcommand("info") ? Info(flags.client, flags.info_json, out) : Attend(flags.client, flags.attend, out);
   if (!status.ok()) return status;
