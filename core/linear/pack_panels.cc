@@ -16,8 +16,12 @@ namespace {
 
 using simd::kPanelColumns;
 
-// Elements of a row at a time: 16 of these, as they come and as they go, stay in the second cache.
-constexpr int64_t kChunk = 2048;
+// Rows and elements of a row at a time: enough for the hardware to see streams, few enough to
+// stay in the second cache as they come and as they go.
+constexpr int64_t kLines = 64;
+constexpr int64_t kChunk = 512;
+// One cache line more, so that rows do not compete for the same places of the cache.
+constexpr int64_t kRoomStride = kChunk + 16;
 
 // A row-major matrix in pieces.
 class MatrixBytes {
@@ -83,19 +87,22 @@ class MatrixBytes {
   std::vector<size_t> begins_;
 };
 
-// 16 rows of k at a time, whose lines lie together in a panel.
+// Some rows at a time, whose lines lie together in a panel.
 void PackInOut(const MatrixBytes& matrix, int64_t in, int64_t out, float* room, float* panels) {
-  for (int64_t k = 0; k < in; k += kPanelColumns) {
-    const int64_t lines = std::min(in - k, kPanelColumns);
+  for (int64_t k = 0; k < in; k += kLines) {
+    const int64_t lines = std::min(in - k, kLines);
     for (int64_t begin = 0; begin < out; begin += kChunk) {
       const int64_t end = std::min(out, begin + kChunk);
-      const float* rows[kPanelColumns];
-      for (int64_t i = 0; i < lines; ++i) rows[i] = matrix.Floats(k + i, begin, end, room + i * kChunk);
+      const float* rows[kLines];
+      for (int64_t i = 0; i < lines; ++i) rows[i] = matrix.Floats(k + i, begin, end, room + i * kRoomStride);
       for (int64_t c = begin; c < end; c += kPanelColumns) {
         float* to = panels + c * in + k * kPanelColumns;
         const int64_t columns = std::min(end - c, kPanelColumns);
         for (int64_t i = 0; i < lines; ++i, to += kPanelColumns) {
           const float* from = rows[i] + (c - begin);
+          // What comes next, here and there: many short runs are nothing the hardware foresees.
+          __builtin_prefetch(from + 4 * kPanelColumns);
+          __builtin_prefetch(to + in * kPanelColumns, 1);
           if (columns == kPanelColumns) {
             std::memcpy(to, from, kPanelColumns * sizeof(float));
           } else {
@@ -117,11 +124,11 @@ void PackOutIn(const MatrixBytes& matrix, int64_t in, int64_t out, float* room, 
       const float* rows[kPanelColumns];
       bool together = columns == kPanelColumns;
       for (int64_t i = 0; i < columns; ++i) {
-        rows[i] = matrix.Floats(c + i, begin, begin + n, room + i * kChunk);
+        rows[i] = matrix.Floats(c + i, begin, begin + n, room + i * kRoomStride);
         together = together && rows[i] == rows[0] + i * in;
       }
       for (int64_t i = 0; i < kPanelColumns && !together; ++i) {
-        float* to = room + i * kChunk;
+        float* to = room + i * kRoomStride;
         if (i >= columns) {
           std::fill(to, to + n, 0.0F);
         } else if (rows[i] != to) {
@@ -129,7 +136,7 @@ void PackOutIn(const MatrixBytes& matrix, int64_t in, int64_t out, float* room, 
         }
       }
       const float* from = together ? rows[0] : room;
-      const int64_t stride = together ? in : kChunk;
+      const int64_t stride = together ? in : kRoomStride;
       const int64_t whole = n / simd::kTransposeMultiple * simd::kTransposeMultiple;
       float* to = panels + c * in + begin * kPanelColumns;
       simd::RowsToStrip(from, stride, kPanelColumns, whole, to);
@@ -144,7 +151,7 @@ void PackOutIn(const MatrixBytes& matrix, int64_t in, int64_t out, float* room, 
 
 absl::Status PackPanels(const TensorView& weights, Orientation orientation, float* panels) {
   Scratch room;
-  if (absl::Status status = room.Reserve(kPanelColumns * kChunk); !status.ok()) return status;
+  if (absl::Status status = room.Reserve(kLines * kRoomStride); !status.ok()) return status;
   const MatrixBytes matrix(weights);
   if (orientation == Orientation::kInOut) {
     PackInOut(matrix, weights.shape[0], weights.shape[1], room.data(), panels);
