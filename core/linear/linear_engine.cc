@@ -62,12 +62,12 @@ bool TryShape(int64_t in, int64_t out) {
   if (!PackPanels(view, Orientation::kInOut, panels.data()).ok()) return false;
   const auto matrix = OnednnMatrix::Pack(rows.data(), in, out);
   if (!matrix.ok()) return false;
-  for (const float* b : {static_cast<const float*>(bias.data()), static_cast<const float*>(nullptr)}) {
+  const auto same = [&](const float* b) {
     simd::MultiplyPanels({x.data(), in, kRows, panels.data(), in, 0, out, b, ours.data(), out}, scratch.data());
-    if (!(*matrix)->Multiply(x.data(), b, theirs.data()).ok()) return false;
-    if (!std::equal(ours.data(), ours.data() + kRows * out, theirs.data(), SameBits)) return false;
-  }
-  return true;
+    return (*matrix)->Multiply(x.data(), b, theirs.data()).ok() &&
+           std::equal(ours.data(), ours.data() + kRows * out, theirs.data(), SameBits);
+  };
+  return same(bias.data()) && same(nullptr);
 }
 
 }  // namespace

@@ -40,7 +40,7 @@ constexpr size_t kFewRows = 3;
 // Panels side by side for `rows` of few rows: what waits for memory gains from several
 // streams, as far as there are registers.
 constexpr size_t StreamsFor(size_t rows) {
-  constexpr size_t kAccumulators = kManyRegisters ? 24 : 12;
+  constexpr size_t kAccumulators = kManyRegisters ? 24 : 8;
   const size_t streams = kAccumulators / (rows * kPanelVectors);
   return streams >= 4 ? 4 : streams >= 2 ? 2 : 1;
 }

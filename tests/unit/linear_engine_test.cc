@@ -23,8 +23,8 @@ constexpr Orientation kBoth[] = {Orientation::kInOut, Orientation::kOutIn};
 // Restores the engine.
 class OnednnTest : public testing::Test {
  protected:
-  OnednnTest() { SetLinearEngine(LinearEngine::kOnednn); }
-  ~OnednnTest() override { SetLinearEngine(kAutoLinearEngine); }
+  void SetUp() override { SetLinearEngine(LinearEngine::kOnednn); }
+  void TearDown() override { SetLinearEngine(kAutoLinearEngine); }
 };
 
 // Whether or not oneDNN takes part, which depends on its version and the instruction set.

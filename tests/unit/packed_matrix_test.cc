@@ -45,7 +45,7 @@ TEST(PackedMatrixTest, LargeExtentsHaveTheBitsOfTheChain) {
     }
   }
   const Weights w(9, 50, DataType::kFloat32, Orientation::kInOut);
-  const auto x = Normals(1100 * 9, 2);
+  const auto x = Normals(int64_t{1100} * 9, 2);
   const auto expected = Expected(w, x.data(), 9, 1100, nullptr);
   for (const int64_t rows : {512, 513, 1025, 1100}) {
     ExpectProduct(w, w.Pack(), x, 9, rows, {0, 50}, {}, expected);
@@ -157,10 +157,10 @@ TEST(PackedMatrixTest, NoRowsAreNoWork) {
 TEST(PackedMatrixTest, NanAndInfinityReachTheirRowOrColumnOnly) {
   const Weights w(20, 40, DataType::kFloat32, Orientation::kInOut);
   const PackedMatrix packed = w.Pack();
-  auto x = Normals(9 * 20, 2);
+  auto x = Normals(int64_t{9} * 20, 2);
   x[4 * 20 + 3] = std::numeric_limits<float>::quiet_NaN();
   x[6 * 20 + 19] = std::numeric_limits<float>::infinity();
-  std::vector<float> y(9 * 40);
+  std::vector<float> y(size_t{9} * 40);
   ASSERT_THAT(packed.Multiply({x.data(), 20}, 9, {0, 40}, nullptr, {y.data(), 40}), IsOk());
   for (size_t r = 0; r < 9; ++r) {
     for (size_t c = 0; c < 40; ++c) {
@@ -184,7 +184,7 @@ TEST(PackedMatrixTest, EveryNumberOfRowsAndRangeOfColumnsHasTheBitsOfTheChain) {
   ForEachTarget([] {
     const Weights w(37, 83, DataType::kFloat32, Orientation::kInOut);
     const PackedMatrix packed = w.Pack();
-    const auto x = Normals(40 * 41, 2);
+    const auto x = Normals(int64_t{40} * 41, 2);
     const auto bias = Normals(w.out(), 3);
     const auto expected = Expected(w, x.data(), 41, 40, bias.data());
     for (int64_t rows = 1; rows <= 40; ++rows) {

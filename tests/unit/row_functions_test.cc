@@ -47,9 +47,11 @@ long double ExactSilu(long double x) { return x * ExactSigmoid(x); }
 std::vector<float> Sweep() {
   std::vector<float> x;
   for (int i = -200'000; i <= 200'000; ++i) x.push_back(static_cast<float>(i) * 1e-4F);
-  for (float size = 1e-37F; size < 1e37F; size *= 1.1F) {
-    x.push_back(size);
-    x.push_back(-size);
+  for (int exponent = -124; exponent < 124; ++exponent) {
+    for (const float mantissa : {1.0F, 1.1F, 1.234567F, 1.5F, 1.9999F}) {
+      x.push_back(std::ldexp(mantissa, exponent));
+      x.push_back(-x.back());
+    }
   }
   return x;
 }
