@@ -23,9 +23,9 @@ enum class LinearEngine {
 
 // What "auto" means. Measured on a Zen 4 core with oneDNN 2.6.3, at 128 and 512 rows of 768 to
 // 768 and 3072 and of 3072 to 768, in shares of the FMA peak: ours .90-.97 with AVX-512 and
-// .89-.94 with AVX2, oneDNN .88-.95 and .42-.88; with 16 rows ours .74-.94, oneDNN .38-.90.
-// Its bits are the defined ones with AVX-512 up to a depth of 512, beyond that and with AVX2
-// they are not.
+// .89-.95 with AVX2, oneDNN .87-.95 and .42-.88; with 16 rows ours .86-.97, oneDNN .38-.90.
+// Its bits are the defined ones with AVX-512 up to a depth of 512 and with AVX2 for some shapes
+// up to 256, not beyond.
 inline constexpr LinearEngine kAutoLinearEngine = LinearEngine::kOwn;
 
 // "own", "onednn".

@@ -81,7 +81,7 @@ absl::Status PackedMatrix::Multiply(const ConstRows& x, int64_t rows, Columns co
       if (!status.ok()) return status;
     }
   }
-  // Of the thread: at most about 2 MiB, whatever the matrices.
+  // Of the thread: at most about 1 MiB, whatever the matrices.
   static thread_local Scratch scratch;
   if (absl::Status status = scratch.Reserve(simd::PanelScratch(rows - done, in_)); !status.ok()) return status;
   simd::MultiplyPanels({.x = x.data + done * x.stride,

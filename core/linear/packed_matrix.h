@@ -57,7 +57,7 @@ class PackedMatrix {
   // else: not on the number of rows or columns, nor on which thread computes them. (Where
   // there are no fused multiply-adds, on x86 before AVX2, product and sum round apart.)
   // Memory of `y` is written only where results belong. Thread-safe. kResourceExhausted
-  // without scratch, of which a thread keeps at most about 2 MiB.
+  // without scratch, of which a thread keeps at most about 1 MiB.
   absl::Status Multiply(const ConstRows& x, int64_t rows, Columns columns, const float* bias,
                         const MutableRows& y) const;
 

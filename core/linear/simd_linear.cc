@@ -48,7 +48,7 @@ constexpr size_t StreamsFor(size_t rows) {
 // Elements of k at a time, and rows: a strip and a panel stay in the second cache and all
 // strips in the third.
 constexpr size_t kDepth = 768;
-constexpr size_t kRowBlock = 512;
+constexpr size_t kRowBlock = 256;
 
 struct BlockArgs {
   // Of a strip: [k][kStripWidth]; in place: row r begins at x + r * x_stride.
