@@ -32,8 +32,7 @@ HEADS, WIDTH, FFN_WIDTH, BATCH, LENGTH = 4, 12, 22, 2, 5
 DROP_SOME = torch.tensor([
     [0, 1, 0, 0, 1, 0, 0], [0, 0, 1, 0, 1, 1, 0], [1, 1, 1, 1, 1, 0, 1], [0, 0, 0, 0, 0, 0, 0], [1, 0, 0, 1, 0, 1, 1],
 ], dtype=torch.bool)
-directory = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else __file__).resolve()
-directory = directory if len(sys.argv) > 1 else directory.parent
+directory = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else pathlib.Path(__file__).resolve().parent
 
 
 def write(name, tensors, metadata):
