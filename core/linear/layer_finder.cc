@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <optional>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 
@@ -25,13 +24,11 @@ std::optional<RuleMatch> MatchRule(const NamingScheme& scheme, const std::string
   return std::nullopt;
 }
 
-std::string Quoted(const std::string& name) { return absl::StrCat("'", absl::CHexEscape(name), "'"); }
-
 // The names that the scheme has for a role.
 std::string NamesOf(const NamingScheme& scheme, Role role, const FoundLayer& found) {
   std::vector<std::string> names;
   for (const WeightRule& rule : scheme.rules) {
-    if (rule.role == role) names.push_back(Quoted(rule.name.Fill(found.prefix, found.layer)));
+    if (rule.role == role) names.push_back(QuotedName(rule.name.Fill(found.prefix, found.layer)));
   }
   return absl::StrJoin(names, " or ");
 }
@@ -69,8 +66,9 @@ absl::Status LayerFinder::FindBy(const NamingScheme& scheme) {
     FoundLayer& group = groups[Key(found->match.prefix, found->match.layer)];
     const StoredTensor*& place = group.tensors[found->rule->role];
     if (place != nullptr) {
-      return absl::InvalidArgumentError(absl::StrCat("tensors ", Quoted(place->name), " and ", Quoted(tensor->name),
-                                                     " are both ", InfoOf(found->rule->role).name));
+      return absl::InvalidArgumentError(absl::StrCat("tensors ", QuotedName(place->name), " and ",
+                                                     QuotedName(tensor->name), " are both ",
+                                                     InfoOf(found->rule->role).name));
     }
     place = tensor;
   }
@@ -91,14 +89,14 @@ void LayerFinder::Judge(const NamingScheme& scheme, FoundLayer found, const std:
   }
   if (missing.size() == scheme.required.size()) return;
   if (foreign != nullptr) {
-    near_misses_.push_back({TensorsOf(found), absl::StrCat("a layer with ", Quoted(*foreign),
+    near_misses_.push_back({TensorsOf(found), absl::StrCat("a layer with ", QuotedName(*foreign),
                                                            " is of another kind than '", scheme.name, "'")});
     return;
   }
   if (!missing.empty()) {
     const auto present = TensorsOf(found);
-    near_misses_.push_back(
-        {present, absl::StrCat("there is ", Quoted(present.front()->name), " but no ", absl::StrJoin(missing, ", "))});
+    near_misses_.push_back({present, absl::StrCat("there is ", QuotedName(present.front()->name), " but no ",
+                                                  absl::StrJoin(missing, ", "))});
     return;
   }
   DropLoneNorms(found);

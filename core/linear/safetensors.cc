@@ -8,6 +8,7 @@
 #include <tuple>
 #include <utility>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "core/attention/tensor.h"
 
@@ -43,7 +44,7 @@ absl::Status BadFile(const std::string& file, const std::string& problem) {
 }
 
 absl::Status BadTensor(const std::string& file, const std::string& tensor, const std::string& problem) {
-  return BadFile(file, absl::StrCat("tensor '", tensor, "': ", problem));
+  return BadFile(file, absl::StrCat("tensor ", QuotedName(tensor), ": ", problem));
 }
 
 // Notices what a parsed document no longer shows: names given twice, and nesting deeper
@@ -60,7 +61,7 @@ class HeaderWatch {
     if (event == json::parse_event_t::object_end) names_.pop_back();
     if (event == json::parse_event_t::key) {
       const auto& name = parsed.get_ref<const std::string&>();
-      if (!names_.back().insert(name).second) problem_ = absl::StrCat("the header has '", name, "' twice");
+      if (!names_.back().insert(name).second) problem_ = absl::StrCat("the header has ", QuotedName(name), " twice");
     }
     return problem_.empty();
   }
@@ -115,7 +116,7 @@ absl::StatusOr<std::map<std::string, std::string>> ReadMetadata(const json& entr
   if (!entry.is_object()) return BadFile(file, "__metadata__ is not a JSON object");
   for (const auto& [key, value] : entry.items()) {
     const auto* text = value.get_ptr<const std::string*>();
-    if (text == nullptr) return BadFile(file, absl::StrCat("__metadata__ '", key, "' is not a string"));
+    if (text == nullptr) return BadFile(file, absl::StrCat("__metadata__ ", QuotedName(key), " is not a string"));
     metadata.emplace(key, *text);
   }
   return metadata;
@@ -144,7 +145,7 @@ absl::StatusOr<StoredTensor> ReadTensor(const std::string& name, const json& ent
   const auto* dtype_name = dtype == entry.end() ? nullptr : dtype->get_ptr<const std::string*>();
   if (dtype_name == nullptr) return BadTensor(file, name, "dtype is missing or not a string");
   const auto known = StoredTypeFromName(*dtype_name);
-  if (!known.has_value()) return BadTensor(file, name, absl::StrCat("unknown dtype '", *dtype_name, "'"));
+  if (!known.has_value()) return BadTensor(file, name, absl::StrCat("unknown dtype ", QuotedName(*dtype_name)));
   tensor.dtype = *known;
 
   auto shape = ReadNaturals(entry, "shape");
@@ -206,6 +207,12 @@ absl::Status CheckWritable(const std::string& path, std::span<const StoredTensor
 }
 
 }  // namespace
+
+std::string QuotedName(std::string_view name) {
+  constexpr size_t kMostShown = 200;
+  const std::string shown = absl::Utf8SafeCEscape(std::string(name.substr(0, kMostShown)));
+  return absl::StrCat("'", shown, name.size() > kMostShown ? "...'" : "'");
+}
 
 const char* StoredTypeName(StoredType dtype) { return Facts(dtype).name; }
 

@@ -57,6 +57,9 @@ size_t StoredTypeSize(StoredType dtype);
 // product does not fit.
 std::optional<size_t> StoredBytes(StoredType dtype, std::span<const int64_t> shape);
 
+// Text of a file for an error message: in quotes, on one line, cut short if it is long.
+std::string QuotedName(std::string_view name);
+
 // A tensor of a file. Does not own the bytes, which need not be aligned.
 struct StoredTensor {
   std::string name;

@@ -98,8 +98,8 @@ absl::StatusOr<TensorView> ViewOf(const StoredTensor& tensor, WeightKind kind) {
       view.dtype = DataType::kBfloat16;
       break;
     default:
-      return absl::InvalidArgumentError(absl::StrCat("tensor '", tensor.name, "' is ", StoredTypeName(tensor.dtype),
-                                                     "; F32, F16 or BF16 is allowed"));
+      return absl::InvalidArgumentError(absl::StrCat("tensor ", QuotedName(tensor.name), " is ",
+                                                     StoredTypeName(tensor.dtype), "; F32, F16 or BF16 is allowed"));
   }
   view.shape = tensor.shape;
   if (kind == WeightKind::kVector) {
@@ -118,7 +118,7 @@ absl::StatusOr<Orientation> OrientationOf(const NamingScheme& scheme, const Mode
     if (found->second == "IN_OUT") return Orientation::kInOut;
     if (found->second == "OUT_IN") return Orientation::kOutIn;
     return absl::InvalidArgumentError(
-        absl::StrCat("metadata 'orientation' is '", found->second, "'; IN_OUT or OUT_IN is allowed"));
+        absl::StrCat("metadata 'orientation' is ", QuotedName(found->second), "; IN_OUT or OUT_IN is allowed"));
   }
   return absl::InvalidArgumentError("there is no metadata 'orientation', which must be IN_OUT or OUT_IN");
 }
@@ -134,8 +134,8 @@ void SplitBias(ProjectionWeights& weights) {
   ProjectionWeights split;
   size_t begin = 0;
   for (const auto& [matrix, bias] : kParts) {
+    if (!weights.tensors[matrix].has_value() || weights.tensors[matrix]->shape.empty()) return;
     const auto& shape = weights.tensors[matrix]->shape;
-    if (shape.empty()) return;
     const int64_t out = weights.orientation == Orientation::kOutIn ? shape.front() : shape.back();
     const auto left = static_cast<int64_t>((bytes.size() - begin) / element);
     if (out < 1 || out > left) return;
@@ -157,8 +157,9 @@ absl::Status CheckLayer(const FoundLayer& found, const NamedWeights& named) {
   for (const WeightRule& rule : found.scheme->rules) {
     if (field.rfind(absl::StrCat(named.alias, ".", InfoOf(rule.role).name), 0) != 0) continue;
     const StoredTensor* tensor = found.tensors[rule.role];
-    return absl::InvalidArgumentError(absl::StrCat(
-        message, " (tensor '", tensor == nullptr ? rule.name.Fill(found.prefix, found.layer) : tensor->name, "')"));
+    return absl::InvalidArgumentError(
+        absl::StrCat(message, " (tensor ",
+                     QuotedName(tensor == nullptr ? rule.name.Fill(found.prefix, found.layer) : tensor->name), ")"));
   }
   return absl::InvalidArgumentError(message);
 }
@@ -216,9 +217,10 @@ absl::Status MapModel(const Model& model, const WeightMapping& mapping, const st
 absl::Status CheckFound(const LoadedWeights& loaded) {
   if (loaded.sets.empty()) {
     constexpr size_t kShown = 3;
-    std::vector<std::string> some(
-        loaded.passed_over.begin(),
-        loaded.passed_over.begin() + static_cast<ptrdiff_t>(std::min(kShown, loaded.passed_over.size())));
+    std::vector<std::string> some;
+    for (size_t i = 0; i < std::min(kShown, loaded.passed_over.size()); ++i) {
+      some.push_back(QuotedName(loaded.passed_over[i]));
+    }
     return absl::InvalidArgumentError(absl::StrCat("the mapping recognises none of the ", loaded.passed_over.size(),
                                                    " tensors (", absl::StrJoin(some, ", "), ", ...)"));
   }

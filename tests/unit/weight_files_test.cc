@@ -304,7 +304,7 @@ TEST(WeightFilesTest, SaysWhenItRecognisesNothing) {
   FileCase file;
   file.Add("conv.weight", {3, 3});
   EXPECT_THAT(Load(file.Write("conv.safetensors")),
-              IsError(kInvalidArgument, "recognises none of the 1 tensors (conv"));
+              IsError(kInvalidArgument, "recognises none of the 1 tensors ('conv"));
   EXPECT_THAT(Load(TempPath("absent.safetensors")), IsError(kNotFound, "absent"));
   std::filesystem::create_directories(TempPath("empty"));
   EXPECT_THAT(Load(TempPath("empty")), IsError(kInvalidArgument, "no .safetensors files"));
