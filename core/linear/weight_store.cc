@@ -163,9 +163,8 @@ void WeightStore::Impl::Touch(Entry& entry) {
 absl::Status WeightStore::Impl::CheckFits(const WeightShapes& shapes) const {
   const int64_t bytes = PackedWeights::BytesFor(shapes);
   if (bytes <= options_.budget_bytes) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("weights: they take ", bytes,
-                                                 " bytes in float32; the server's budget for all weights is ",
-                                                 options_.budget_bytes, " (--weights-budget)"));
+  return InvalidField("weights", absl::StrCat("they take ", bytes, " bytes in float32; the server's budget for all is ",
+                                              options_.budget_bytes, " (--weights-budget)"));
 }
 
 WeightStore::Impl::EntryPtr WeightStore::Impl::AwaitPacked(std::string_view id) {
