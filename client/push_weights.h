@@ -18,7 +18,7 @@ struct PushSource {
   // A preset ("auto", "bert", ...) or a JSON file; see core/linear/weight_mapping.h.
   std::string mapping = "auto";
   // What the model is called instead of its preset or file; may be empty.
-  std::string name;
+  std::string name = {};
 };
 
 // One set that was registered.
@@ -35,8 +35,9 @@ struct PushResult {
 };
 
 // Reads the files, finds the weights in them and registers each by its alias. `pushed`, if
-// there is one, is told of each as it is done. Fails as LoadWeights and RegisterWeights do;
-// what was registered before stays.
+// there is one, is told of each as it is done. Fails as LoadWeights and RegisterWeights do,
+// and with kResourceExhausted if in the end the server does not have all of them, since they
+// take more than its budget; what was registered stays.
 absl::StatusOr<PushResult> PushWeights(Client& client, const PushSource& source,
                                        const std::function<void(const PushedWeights&)>& pushed = nullptr);
 

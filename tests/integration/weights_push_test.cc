@@ -125,6 +125,14 @@ TEST(WeightsClientTest, ComesBackWhenThereIsRoom) {
   EXPECT_EQ(stalled->Finish().error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
 }
 
+TEST(WeightsClientTest, TellsIfAModelDoesNotFit) {
+  ServerOptions options = TestOptions();
+  options.weights_budget = int64_t{10} << 10;
+  const RunningServer server(options);
+  EXPECT_THAT(PushWeights(*ClientOf(server), {.path = WriteLlama("budget.safetensors", 5)}),
+              IsError(kResourceExhausted, "of the 5 sets had to make room for the others"));
+}
+
 TEST(PreloadTest, HasWeightsFromTheStart) {
   ServerOptions options = TestOptions();
   options.weights = {WriteLlama("one.safetensors", 2), "two=" + WriteLlama("2.safetensors", 1, 7)};
