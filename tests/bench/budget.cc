@@ -28,7 +28,8 @@ double SecondsPerRun(const std::function<void()>& run, double least) {
 
 bool HasBudget(const Row& row) {
   const bool alone = row.option == Option::kNone || row.option == Option::kWindow || row.option == Option::kBoolMask;
-  return alone && row.workers == 1 && (row.measure == Measure::kShareOfPeak || row.option == Option::kBoolMask);
+  return alone && row.work == Work::kAttention && row.workers == 1 &&
+         (row.measure == Measure::kShareOfPeak || row.option == Option::kBoolMask);
 }
 
 std::optional<Budget> MeasureBudget(const Row& row, const MeasureOptions& options) {

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/runtime/clock.h"
+#include "tests/bench/layers.h"
 #include "tests/bench/memory.h"
 #include "tests/bench/runs.h"
 
@@ -73,7 +74,50 @@ Subject ComputeSubject(const Row& row, const MeasureOptions& options) {
   return {turn, [run] { return run->flops(); }};
 }
 
+template <typename Run>
+Subject SubjectOfRun(const std::shared_ptr<Run>& run, double (*clock)(), const MeasureOptions& options) {
+  return {TurnOf([run] { (*run)(); }, clock, options.turn_seconds), [run] { return run->flops(); }};
+}
+
+Subject LayerSubject(const Row& row, int workers, int requests, const MeasureOptions& options) {
+  return SubjectOfRun(std::make_shared<LayerRun>(row, options.engine, workers, requests),
+                      workers == 0 ? ThreadSeconds : WallSeconds, options);
+}
+
+// A request by weights id against its products and an Attend of what they give.
+Contest OverParts(const Row& row, const MeasureOptions& options) {
+  const int64_t width = row.dims.heads * row.dims.head_dim;
+  std::vector<std::shared_ptr<LinearRun>> products;
+  for (const int64_t out : {3 * width, width}) {
+    Row product = row;
+    product.in = width;
+    product.out = out;
+    products.push_back(std::make_shared<LinearRun>(product));
+  }
+  Row attend = row;
+  attend.work = Work::kAttention;
+  const auto attention = std::make_shared<RequestRun>(attend, options.engine, 0);
+  const Turn parts = TurnOf(
+      [products, attention] {
+        for (const auto& product : products) (*product)();
+        (*attention)();
+      },
+      ThreadSeconds, options.turn_seconds);
+  return {LayerSubject(row, 0, 1, options), parts, nullptr};
+}
+
+// Requests at a time against one with the rows of all.
+Contest OverOne(const Row& row, const MeasureOptions& options) {
+  Row one = row;
+  one.dims.q_len *= row.requests;
+  one.dims.kv_len *= row.requests;
+  const Subject many = LayerSubject(row, row.workers, row.requests, options);
+  return {many, LayerSubject(one, row.workers, 1, options).turn, nullptr};
+}
+
 Subject SubjectOf(const Row& row, const MeasureOptions& options) {
+  if (row.work == Work::kLinear) return SubjectOfRun(std::make_shared<LinearRun>(row), ThreadSeconds, options);
+  if (row.work != Work::kAttention) return LayerSubject(row, 0, 1, options);
   return row.workers > 1 ? ComputeSubject(row, options) : KernelSubject(row, options);
 }
 
@@ -127,6 +171,10 @@ Contest ContestOf(const Row& row, const ReadYardstick& read, const MeasureOption
       return OverPlain(row, options);
     case Measure::kOverShort:
       return OverShort(row, options);
+    case Measure::kOverParts:
+      return OverParts(row, options);
+    case Measure::kOverOne:
+      return OverOne(row, options);
     case Measure::kShareOfPeak:
     case Measure::kShareOfBandwidth:
     case Measure::kExtraMemory:

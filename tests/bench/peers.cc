@@ -52,6 +52,22 @@ const char* WordOf(DataType dtype) {
 
 // The row as peer.py wants it; nothing if what the row compares is ours alone.
 std::optional<Json> QuestionOf(const Row& row) {
+  if (row.work != Work::kAttention && row.measure != Measure::kShareOfPeak) return std::nullopt;
+  const int64_t width = row.dims.heads * row.dims.head_dim;
+  switch (row.work) {
+    case Work::kAttention:
+      break;
+    case Work::kMultiHead:
+      return std::nullopt;
+    case Work::kLinear:
+      return Json{{"kind", "linear"}, {"rows", row.dims.q_len},     {"in", row.in},
+                  {"out", row.out},   {"dtype", WordOf(row.dtype)}, {"threads", row.workers}};
+    case Work::kLayer:
+      return Json{{"kind", "layer"},       {"batch", row.dims.batch}, {"length", row.dims.q_len},
+                  {"width", width},        {"heads", row.dims.heads}, {"ffn_width", 4 * width},
+                  {"activation", "gelu"},  {"norm_first", false},     {"dtype", WordOf(row.dtype)},
+                  {"threads", row.workers}};
+  }
   const char* option = WordOf(row.option);
   const bool share = row.measure == Measure::kShareOfPeak || row.measure == Measure::kShareOfBandwidth;
   if (option == nullptr || !(share || (row.measure == Measure::kOverPlain && row.option != Option::kNone))) {

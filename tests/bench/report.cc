@@ -28,6 +28,8 @@ const char* FieldOf(Measure measure) {
     case Measure::kWorkersRatio:
     case Measure::kOverPlain:
     case Measure::kOverShort:
+    case Measure::kOverParts:
+    case Measure::kOverOne:
       return "ratio";
     case Measure::kExtraMemory:
       return "extra_mib";

@@ -206,11 +206,61 @@ std::vector<Row> Scaling() {
   return rows;
 }
 
+// Products and layers as wide as BERT's.
+std::vector<Row> Layers() {
+  constexpr int64_t kWidth = 768;
+  const auto linear = [](int64_t rows, int64_t out) {
+    Row row;
+    row.name = "linear_f32_" + std::to_string(rows) + "_768_" + std::to_string(out);
+    row.work = Work::kLinear;
+    row.dims.q_len = rows;
+    row.in = kWidth;
+    row.out = out;
+    row.target = {.90, .90};
+    return row;
+  };
+  const auto heads = [](Work work, int64_t batch, int64_t len) {
+    Row row;
+    row.name = std::string(work == Work::kLayer ? "layer" : "multihead") + "_f32_" + std::to_string(batch) + "x" +
+               std::to_string(len) + "_768";
+    row.work = work;
+    row.dims = {batch, 12, 12, len, len, 64, 64};
+    return row;
+  };
+  std::vector<Row> rows = {linear(512, 2304), linear(128, 2304), linear(512, kWidth), linear(128, kWidth),
+                           linear(16, 2304)};
+  const std::pair<Row, Target> layers[] = {{heads(Work::kLayer, 8, 128), {.91, .86}},
+                                           {heads(Work::kLayer, 1, 512), {.87, .81}},
+                                           {heads(Work::kLayer, 1, 16), {.56, .36}}};
+  for (Row row : {layers[0].first, layers[1].first, layers[2].first}) {
+    row.target = layers[rows.size() - 5].second;
+    rows.push_back(row);
+  }
+  for (const int64_t len : {512, 16}) {
+    Row row = heads(Work::kMultiHead, 1, len);
+    row.name += "_over_parts";
+    row.measure = Measure::kOverParts;
+    row.target = {1 / 1.1, 1 / 1.1};
+    rows.push_back(row);
+  }
+  for (const int64_t len : {16, 1}) {
+    Row row = heads(Work::kMultiHead, 1, len);
+    row.requests = 16;
+    row.name = "16_requests_of_" + std::to_string(len) + "_over_one_of_" + std::to_string(16 * len);
+    row.measure = Measure::kOverOne;
+    row.workers = 2;
+    row.target = {.90, .90};
+    rows.push_back(row);
+  }
+  return rows;
+}
+
 }  // namespace
 
 std::vector<Row> AllRows() {
   std::vector<Row> all;
-  for (const auto& rows : {Shapes(), Options(), Decode(), Scaling()}) all.insert(all.end(), rows.begin(), rows.end());
+  for (const auto& rows : {Shapes(), Options(), Decode(), Scaling(), Layers()})
+    all.insert(all.end(), rows.begin(), rows.end());
   return all;
 }
 

@@ -14,6 +14,8 @@ enum class Measure {
   kShareOfBandwidth,  // bytes of key and value over the read bandwidth of as many threads
   kWorkersRatio,      // speed of `workers` workers over that of one, whole requests
   kOverPlain,         // speed over that of the same shape in float32 without the option
+  kOverParts,         // speed of a request by weights id over that of its products and an Attend, one by one
+  kOverOne,           // throughput of `requests` requests at a time over that of one with as many rows
   kOverShort,         // speed per visible pair over that of 1024 queries and keys
   kExtraMemory,       // MiB that a run needs beyond inputs and outputs; less is better
 };
@@ -34,6 +36,14 @@ enum class Option {
   kDenormalValues,  // half of the values are
 };
 
+// What a row computes.
+enum class Work {
+  kAttention,
+  kLinear,     // q_len rows of `in` times [in, out], with a bias
+  kMultiHead,  // from embeddings as wide as all heads: projections, attention, output projection
+  kLayer,      // the same in a post-norm transformer layer, feed-forward network four times as wide
+};
+
 // By instruction set.
 struct Target {
   double avx2 = 0;
@@ -45,6 +55,10 @@ struct Row {
   std::string name;
   Measure measure = Measure::kShareOfPeak;
   Dims dims = {};
+  Work work = Work::kAttention;
+  int64_t in = 0;
+  int64_t out = 0;
+  int requests = 1;
   bool causal = false;  // bottom right
   Option option = Option::kNone;
   // Of all tensors but masks and biases.
