@@ -77,12 +77,13 @@ std::string Table(const v1::ListWeightsResponse& list) {
 std::string Description(const v1::WeightsInfo& info) {
   std::vector<std::pair<std::string, std::string>> pairs = {
       {"id", info.weights_id()},
-      {"aliases", info.aliases().empty() ? "none" : absl::StrJoin(info.aliases(), "\n")},
+      {"aliases", info.aliases().empty() ? "none" : info.aliases(0)},
       {"size", SizeText(info.bytes())},
       {"in use", absl::StrCat(info.requests(), info.requests() == 1 ? " request" : " requests")},
       {"idle", IdleText(info.idle_seconds())},
       {"orientation", WordOf(v1::ProjectionWeights::Orientation_Name(info.orientation()), "ORIENTATION_")},
   };
+  for (int i = 1; i < info.aliases_size(); ++i) pairs.insert(pairs.begin() + 1 + i, {"", info.aliases(i)});
   for (const v1::WeightsTensor& tensor : info.tensors()) {
     pairs.emplace_back(tensor.name(), absl::StrCat(WordOf(v1::DataType_Name(tensor.dtype()), "DATA_TYPE_"), " [",
                                                    absl::StrJoin(tensor.shape(), ", "), "]"));
