@@ -127,7 +127,7 @@ absl::StatusOr<Orientation> OrientationOf(const NamingScheme& scheme, const Mode
 void SplitBias(ProjectionWeights& weights) {
   auto& whole = weights.tensors[Role::kQkvBias];
   if (!whole.has_value() || weights.tensors[Role::kQkv].has_value() || whole->shape.size() != 1) return;
-  const size_t element = static_cast<size_t>(ElementBytes(whole->dtype));
+  const auto element = static_cast<size_t>(ElementBytes(whole->dtype));
   const auto bytes = whole->bytes.empty() ? std::span<const std::byte>() : whole->bytes.pieces()[0];
   constexpr std::pair<Role, Role> kParts[] = {
       {Role::kQuery, Role::kQueryBias}, {Role::kKey, Role::kKeyBias}, {Role::kValue, Role::kValueBias}};
@@ -250,8 +250,9 @@ absl::StatusOr<LoadedWeights> MapWeights(const std::string& path, std::vector<Sa
   for (const Model& model : models) {
     // Several models of one name would take each other's aliases.
     const std::string model_name = models.size() == 1 ? name : AliasOf({name, model.stem});
-    if (absl::Status s = MapModel(model, mapping, model_name, loaded); !s.ok())
+    if (absl::Status s = MapModel(model, mapping, model_name, loaded); !s.ok()) {
       return Bad(path, std::string(s.message()));
+    }
   }
   if (absl::Status s = CheckFound(loaded); !s.ok()) return Bad(path, std::string(s.message()));
   return loaded;

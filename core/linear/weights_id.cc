@@ -76,7 +76,7 @@ absl::Status CheckAlias(std::string_view field, std::string_view alias) {
     return InvalidField(field, absl::StrCat("has ", alias.size(), " bytes; 1 to ", kMaxAlias, " are allowed"));
   }
   constexpr std::string_view kOthers = "._-/:";
-  const auto bad = std::find_if(alias.begin(), alias.end(), [kOthers](char c) {
+  const auto* const bad = std::find_if(alias.begin(), alias.end(), [kOthers](char c) {
     return !absl::ascii_isalnum(static_cast<unsigned char>(c)) && kOthers.find(c) == std::string_view::npos;
   });
   if (bad != alias.end()) {
