@@ -170,6 +170,7 @@ class Parser {
     Add("ready-file", options_.ready_file, "FILE", "written once serving: addresses and pid");
     AddNumber("workers", options_.workers, "compute threads");
     Add("attention-engine", options_.attention_engine, "NAME", "auto, onednn or fused [auto]");
+    Add("linear-engine", options_.linear_engine, "NAME", "of projections: auto, own or onednn [auto]");
     Add("weights", options_.weights, "[NAME=]PATH", "repeatable: .safetensors, or their folder")
         ->delimiter(',')
         ->allow_extra_args(false)

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/attention/engine.h"
+#include "core/linear/linear_engine.h"
 #include "server/address.h"
 
 namespace attnd {
@@ -45,6 +46,9 @@ absl::Status ServerOptions::Validate() const {
   }
   if (const auto engine = ParseEngine(attention_engine); !engine.ok()) {
     return InvalidFlag("--attention-engine", std::string(engine.status().message()));
+  }
+  if (const auto engine = ParseLinearEngine(linear_engine); !engine.ok()) {
+    return InvalidFlag("--linear-engine", std::string(engine.status().message()));
   }
   for (const absl::Status& status : {
            CheckRange("--workers", workers, 1, 4096),

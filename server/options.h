@@ -28,6 +28,8 @@ struct ServerOptions {
   // Compute threads. More than CPUs only adds switching.
   int workers = AvailableCpus();
   std::string attention_engine = "auto";
+  // Who multiplies with weights. Of the process: the first server's.
+  std::string linear_engine = "auto";
 
   // Bytes. Raising these lets single requests take more memory.
   int64_t max_request_bytes = int64_t{256} << 20;

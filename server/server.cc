@@ -14,6 +14,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/attention/engine.h"
+#include "core/linear/linear_engine.h"
 #include "core/linear/weight_store.h"
 #include "core/runtime/buffer_pool.h"
 #include "core/runtime/clock.h"
@@ -201,6 +202,7 @@ ServerImpl::~ServerImpl() {
 }
 
 absl::Status ServerImpl::StartServing() {
+  SetLinearEngine(ParseLinearEngine(options_.linear_engine).value());
   if (absl::Status status = PreloadWeights(options_, weights_); !status.ok()) return status;
   if (absl::Status status = Listen(); !status.ok()) return status;
   if (absl::Status status = StartHttp(); !status.ok()) return status;
@@ -222,6 +224,7 @@ void ServerImpl::LogBanner() const {
        {"isa", build_.isa},
        {"onednn", build_.onednn_version},
        {"engine", build_.engine},
+       {"linear_engine", LinearEngineName(CurrentLinearEngine())},
        {"numerics_id", build_.numerics_id},
        {"workers", int64_t{options_.workers}},
        {"max_request_bytes", options_.max_request_bytes},

@@ -5,6 +5,7 @@
 #include <memory>
 #include <utility>
 
+#include "core/linear/linear_engine.h"
 #include "core/linear/row_functions.h"
 
 namespace attnd {
@@ -18,6 +19,8 @@ constexpr double kMostFlops = 1e8;
 constexpr double kLeastFlops = 4e6;
 // Tiles of a stage, if these are large enough: what is left of the last ones is short then.
 constexpr double kTilesWanted = 12;
+// What oneDNN takes in one go, all columns together.
+constexpr int64_t kOnednnRows = 128;
 // Columns are cut at whole panels of packed matrices, whatever their width.
 constexpr int64_t kColumnMultiple = 64;
 
@@ -43,6 +46,13 @@ Grid Cut(const MatrixProduct& p, double all_flops) {
   Grid grid;
   if (p.rows == 0) return grid;
   const int64_t columns = p.columns.size();
+  if (CurrentLinearEngine() == LinearEngine::kOnednn) {
+    grid.rows_per_tile = std::min(kOnednnRows, p.rows);
+    grid.columns_per_tile = columns;
+    grid.row_tiles = CeilDivide(p.rows, grid.rows_per_tile);
+    grid.column_tiles = 1;
+    return grid;
+  }
   grid.row_tiles = CeilDivide(p.rows, kRowsPerTile);
   grid.rows_per_tile = CeilDivide(p.rows, grid.row_tiles);
   const double wanted = std::clamp(all_flops / kTilesWanted, kLeastFlops, kMostFlops);

@@ -199,6 +199,7 @@ TEST(ProcessTest, FailsClearlyWhenAFlagIsWrong) {
   ExpectFailure({"--listen", "nowhere"}, 2, "\"nowhere\" is no address");
   ExpectFailure({"--listen", "127.0.0.1:70000"}, 2, "\"70000\" is no port");
   ExpectFailure({"--attention-engine", "steam"}, 2, "--attention-engine");
+  ExpectFailure({"--linear-engine", "steam"}, 2, "--linear-engine");
   ExpectFailure({}, 2, "--workers", {"ATTND_WORKERS=none"});
   ExpectFailure({"--log-file", "/proc/no/such/file"}, 1, "--log-file");
   ExpectFailure(AnyPort({"--ready-file", "/proc/no/such/file", "--log-level", "error"}), 1, "--ready-file");

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/linear/linear_engine.h"
 #include "core/linear/multihead_job.h"
 #include "tests/support/compare.h"
 #include "tests/support/multihead_case.h"
@@ -176,6 +177,18 @@ TEST(MultiHeadTest, RandomRequestsGiveTheSameBitsWithWorkersAndTwice) {
     ASSERT_THAT(again.status(), IsOk());
     ExpectSameResults(*once, *again);
   }
+}
+
+// Whoever multiplies. Wide enough for oneDNN to take part where it can.
+TEST(MultiHeadTest, TheLinearEngineChangesNoBit) {
+  const MultiHeadCase c = OfTokens(2, 150, LayerCase(), 3);
+  const auto own = RunMultiHead(c);
+  SetLinearEngine(LinearEngine::kOnednn);
+  const auto onednn = RunMultiHead(c);
+  SetLinearEngine(kAutoLinearEngine);
+  ASSERT_THAT(own.status(), IsOk());
+  ASSERT_THAT(onednn.status(), IsOk());
+  ExpectSameResults(*own, *onednn);
 }
 
 // Whether a row of a batch is what it is alone, at lengths around those of tiles.
