@@ -91,7 +91,7 @@ absl::StatusOr<HeadDims> PlanHeads(const MultiHeadRequest& request, const Weight
   constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
   dims.heads = request.heads;
   if (dims.heads < 1 || dims.heads > kMost) {
-    return InvalidField("heads", absl::StrCat("is ", dims.heads, "; at least 1 is allowed"));
+    return InvalidField("heads", absl::StrCat("is ", dims.heads, "; 1 to ", kMost, " is allowed"));
   }
   dims.kv_heads = request.kv_heads.value_or(dims.heads);
   if (dims.kv_heads < 1 || dims.heads % dims.kv_heads != 0) {
@@ -158,9 +158,10 @@ absl::StatusOr<TokenDims> EmbeddingDims(std::string_view name, const TensorView&
   if (shape.size() != request.query.shape.size() || shape.size() < 2 || shape.size() > (packed ? 2 : 3)) {
     return InvalidField(FieldPath(name, "shape"),
                         absl::StrCat("is ", ShapeString(shape), "; ",
-                                     packed                            ? "[total_len, width] is allowed in PACKED"
+                                     packed            ? "[total_len, width] is allowed in PACKED"
+                                     : name == "query" ? "[batch, len, width] or [len, width] is allowed"
                                      : request.query.shape.size() == 2 ? "[len, width] is allowed, as query's"
-                                                                       : "[batch, len, width] is allowed"));
+                                                                       : "[batch, len, width] is allowed, as query's"));
   }
   if (shape.back() != width) {
     return InvalidField(FieldPath(name, "shape"), absl::StrCat("is ", ShapeString(shape), ": the width is ",
@@ -197,8 +198,10 @@ absl::Status PlanEmbeddings(const MultiHeadRequest& request, const WeightShapes&
     e.rows = Product(rows).value_or(0);
   }
   if (dims[2].len != dims[1].len) {
-    return InvalidField("value.shape", absl::StrCat("is ", ShapeString(tensors[plan.embeddings[2].tensor]->shape),
-                                                    ": kv_len is ", dims[2].len, ", but key has ", dims[1].len));
+    return InvalidField(
+        "value.shape",
+        absl::StrCat("is ", ShapeString(tensors[plan.embeddings[2].tensor]->shape), ": kv_len is ", dims[2].len,
+                     ", but ", request.key ? "key" : "query, which is the key,", " has ", dims[1].len));
   }
   return absl::OkStatus();
 }
@@ -220,7 +223,9 @@ absl::Status PlanPositions(const MultiHeadRequest& request, const WeightShapes& 
                         "is not set, but position_encoding is and q_len differs from kv_len; say TOP_LEFT, "
                         "BOTTOM_RIGHT or OFFSET");
   }
-  for (int64_t b = 0; b < attention.dims.batch; ++b) {
+  // Entries that are alike are not counted: there may be 2^62 of them, of no tokens.
+  const bool alike = attention.q_position.uniform() && attention.k_position.uniform();
+  for (int64_t b = 0; b < (alike ? std::min<int64_t>(1, attention.dims.batch) : attention.dims.batch); ++b) {
     if (attention.q_position[b] == attention.k_position[b]) continue;
     // Keys that are the queries, but at other positions.
     if (request.block && request.block->placement == NormPlacement::kPre && plan.embeddings[1].tensor == 0) {
@@ -242,8 +247,8 @@ absl::Status PlanPositions(const MultiHeadRequest& request, const WeightShapes& 
                                      " and position_table ", ShapeString(table)));
   }
   for (const auto& [tokens, first, used, name] : spans) {
-    const bool alike = first->uniform() && used->uniform();
-    for (int64_t b = 0; b < (alike ? std::min<int64_t>(1, attention.dims.batch) : attention.dims.batch); ++b) {
+    const bool same = first->uniform() && used->uniform();
+    for (int64_t b = 0; b < (same ? std::min<int64_t>(1, attention.dims.batch) : attention.dims.batch); ++b) {
       const int64_t end = (*first)[b] + (*used)[b];
       if ((*used)[b] == 0 || ((*first)[b] >= 0 && end <= table[0])) continue;
       return InvalidField("position_encoding",
