@@ -32,7 +32,7 @@ std::string SizeText(int64_t bytes) {
   auto size = static_cast<double>(bytes);
   size_t unit = 0;
   for (; size >= 1024 && unit + 1 < std::size(kUnits); ++unit) size /= 1024;
-  return absl::StrFormat(unit == 0 ? "%.0f %s" : "%.1f %s", size, kUnits[unit]);
+  return absl::StrFormat("%.*f %s", unit == 0 ? 0 : 1, size, kUnits[unit]);
 }
 
 std::string IdleText(double seconds) {

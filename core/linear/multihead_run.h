@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -58,7 +59,6 @@ class MultiHeadRun {
   // REQUIRES: all requests were planned for these weights and CanShare.
   MultiHeadRun(std::vector<PlannedMultiHead> requests, std::shared_ptr<const PackedWeights> weights, EngineKind engine,
                BufferPool* pool);
-  ~MultiHeadRun();
 
   // Copies the requests' tensors, drops what the requests hold, and plans the stages.
   // kResourceExhausted without memory.
@@ -71,7 +71,19 @@ class MultiHeadRun {
   MultiHeadResult TakeResult(size_t i);
 
  private:
-  struct Member;
+  // A request and what is its own.
+  struct Member {
+    MultiHeadRequest request;
+    MultiHeadPlan plan;
+    // Of the members before.
+    int64_t first_row[3] = {};
+    std::optional<AttentionRun> attention;
+    int64_t claims = 0;
+    // Per head and query, as lse: scores of the extra key.
+    float* extra_scores = nullptr;
+    ResultTensor output;
+    std::vector<NamedResult> explain;
+  };
   // Some tokens of one entry, of query (0) or key (1).
   struct TokenBlock {
     size_t member;
@@ -85,6 +97,8 @@ class MultiHeadRun {
   absl::Status AllocateRows();
   absl::Status BeginMember(Member& member);
   absl::Status BeginOutput(Member& member);
+  // Whether the output can be computed where it is returned.
+  [[nodiscard]] bool WritesInPlace() const;
   void Add(Stage stage);
   void AddRows(int64_t rows, int64_t width, std::function<void(int64_t row)> f);
   // For tokens of those of `which` that have rows of their own.

@@ -1,6 +1,5 @@
 #include "core/linear/projection_weights.h"
 
-
 namespace attnd {
 namespace {
 

@@ -107,9 +107,9 @@ struct WeightShapes {
 inline constexpr int64_t kMaxWeightElements = int64_t{1} << 40;
 
 // Checks what can be checked without knowing the numbers of heads: orientation, dtypes,
-// ranks, extents >= 1 and how many elements they make, bytes as dtype and shape say unless `without_bytes`, which tensors
-// go together, and that extents that must be equal are. Errors name the field under
-// `where`, such as "inline.w_query" (InvalidField).
+// ranks, extents >= 1 and how many elements they make, bytes as dtype and shape say unless `without_bytes`, which
+// tensors go together, and that extents that must be equal are. Errors name the field under `where`, such as
+// "inline.w_query" (InvalidField).
 absl::StatusOr<WeightShapes> CheckWeights(const ProjectionWeights& weights, std::string_view where,
                                           bool without_bytes = false);
 

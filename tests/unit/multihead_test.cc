@@ -138,6 +138,7 @@ TEST(MultiHeadTest, RequestsOfFewRowsThatWaitAreComputedTogether) {
   std::vector<MultiHeadCase> cases;
   for (uint64_t i = 0; i < 12; ++i) cases.push_back(OfTokens(1, 1 + static_cast<int64_t>(i % 5), layer, i));
   cases[3].request.block->norm_epsilon = .5F;
+  cases[5].request.position_encoding = PositionEncoding::kSinusoidal;
   std::vector<absl::StatusOr<MultiHeadResult>> results(cases.size());
   std::vector<std::shared_ptr<Job>> jobs;
   for (size_t i = 0; i < cases.size(); ++i) {
