@@ -7,12 +7,18 @@
 namespace attnd {
 namespace {
 
-std::vector<float> Floats(const TensorView& tensor) {
-  std::vector<std::byte> raw(tensor.bytes.size());
-  tensor.bytes.CopyTo(raw.data());
-  std::vector<float> floats(raw.size() / static_cast<size_t>(ElementBytes(tensor.dtype)));
-  simd::LoadRow(raw.data(), tensor.dtype, static_cast<int64_t>(floats.size()), floats.data());
-  return floats;
+absl::Status CopyAsFloats(const TensorView& tensor, Scratch& floats) {
+  const auto elements = static_cast<int64_t>(tensor.bytes.size()) / ElementBytes(tensor.dtype);
+  if (absl::Status s = floats.Reserve(elements); !s.ok()) return s;
+  if (tensor.dtype == DataType::kFloat32) {
+    tensor.bytes.CopyTo(reinterpret_cast<std::byte*>(floats.data()));
+    return absl::OkStatus();
+  }
+  Scratch raw;
+  if (absl::Status s = raw.Reserve((elements + 1) / 2); !s.ok()) return s;
+  tensor.bytes.CopyTo(reinterpret_cast<std::byte*>(raw.data()));
+  simd::LoadRow(reinterpret_cast<const std::byte*>(raw.data()), tensor.dtype, elements, floats.data());
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -25,7 +31,7 @@ absl::StatusOr<std::shared_ptr<const PackedWeights>> PackedWeights::Pack(const P
     const auto& tensor = weights.tensors[info.role];
     if (!tensor.has_value()) continue;
     if (info.kind != WeightKind::kMatrix) {
-      packed->floats_[info.role] = Floats(*tensor);
+      if (absl::Status s = CopyAsFloats(*tensor, packed->floats_[info.role]); !s.ok()) return s;
       continue;
     }
     absl::StatusOr<PackedMatrix> matrix = PackedMatrix::Pack(*tensor, weights.orientation);

@@ -4,9 +4,9 @@
 
 #include <cstdint>
 #include <memory>
-#include <vector>
 
 #include "absl/status/statusor.h"
+#include "core/attention/scratch.h"
 #include "core/linear/packed_matrix.h"
 #include "core/linear/projection_weights.h"
 
@@ -26,16 +26,14 @@ class PackedWeights {
   // REQUIRES: the role is a matrix that is there.
   [[nodiscard]] const PackedMatrix& matrix(WeightRole role) const { return matrices_[role]; }
   // Of vectors and tables; nullptr if it is not there.
-  [[nodiscard]] const float* floats(WeightRole role) const {
-    return floats_[role].empty() ? nullptr : floats_[role].data();
-  }
+  [[nodiscard]] const float* floats(WeightRole role) const { return floats_[role].data(); }
   // Memory held.
   [[nodiscard]] int64_t bytes() const { return BytesFor(shapes_); }
 
  private:
   WeightShapes shapes_;
   PerRole<PackedMatrix> matrices_;
-  PerRole<std::vector<float>> floats_;
+  PerRole<Scratch> floats_;
 };
 
 }  // namespace attnd
