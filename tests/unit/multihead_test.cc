@@ -12,6 +12,7 @@
 #include "core/linear/linear_engine.h"
 #include "core/linear/multihead_job.h"
 #include "tests/support/compare.h"
+#include "tests/support/layer_case.h"
 #include "tests/support/multihead_case.h"
 #include "tests/support/status_matchers.h"
 
@@ -78,38 +79,6 @@ TEST(MultiHeadTest, GivesThePrintedNumbers) {
   }
 }
 
-// The same weights, options without lists or tensors, and any number of tokens.
-MultiHeadCase OfTokens(int64_t batch, int64_t len, const MultiHeadCase& weights_of, uint64_t seed) {
-  MultiHeadCase c = weights_of;
-  Random random(seed);
-  c.request.query = RandomTensor(random, DataType::kFloat32, {batch, len, 64}, 1, c.owners);
-  return c;
-}
-
-MultiHeadCase LayerCase() {
-  MultiHeadCase c;
-  Random random(7);
-  const auto add = [&](Role role, std::vector<int64_t> shape, float factor) {
-    c.weights.tensors[role] = RandomTensor(random, DataType::kFloat32, std::move(shape), factor, c.owners);
-  };
-  c.weights.orientation = Orientation::kOutIn;
-  add(Role::kQkv, {192, 64}, .125F);
-  add(Role::kQkvBias, {192}, 1);
-  add(Role::kOutput, {64, 64}, .125F);
-  add(Role::kOutputBias, {64}, 1);
-  add(Role::kAttentionNormScale, {64}, 1);
-  add(Role::kAttentionNormShift, {64}, 1);
-  add(Role::kFfnNormScale, {64}, 1);
-  add(Role::kUp, {130, 64}, .125F);
-  add(Role::kUpBias, {130}, 1);
-  add(Role::kDown, {64, 130}, .1F);
-  c.request.heads = 4;
-  c.request.options.causal = true;
-  c.request.block = {NormPlacement::kPost, NormKind::kLayerNorm, Activation::kGelu, {}};
-  c.request.outputs = {.lse = true, .weights = WeightsOutput(), .scores = ScoreStage::kScaled};
-  return c;
-}
-
 TEST(MultiHeadTest, BitsDoNotDependOnWhatIsComputedTogether) {
   const MultiHeadCase layer = LayerCase();
   std::vector<MultiHeadCase> cases;
@@ -166,6 +135,44 @@ TEST(MultiHeadTest, RequestsOfFewRowsThatWaitAreComputedTogether) {
   EXPECT_EQ(pool.used_bytes(), 0);
   // A few groups; eleven jobs alone take 88 steps or more.
   EXPECT_LT(steps, 75);
+}
+
+// What they ask for may differ in everything that is not the weights'.
+TEST(MultiHeadTest, RequestsThatAreComputedTogetherMayDiffer) {
+  const MultiHeadCase layer = LayerCase();
+  const auto packed = PackedWeights::Pack(layer.weights, layer.Shapes());
+  ASSERT_THAT(packed.status(), IsOk());
+  std::vector<MultiHeadCase> cases;
+  for (uint64_t i = 0; i < 16; ++i) {
+    MultiHeadCase c = OfTokens(1, 2, layer, i);
+    if (i % 3 == 1) c.request.add_zero_attn = true;
+    if (i % 5 == 1) c.request.options.rope.emplace().style = RopeStyle::kHalf;
+    if (i % 7 == 1) c.request.options.scale = 2;
+    if (i % 4 == 3) c.request.outputs = {.dtype = DataType::kBfloat16};
+    cases.push_back(c);
+  }
+  BufferPool pool({});
+  Executor executor({.workers = 0}, Clock::Real());
+  std::vector<absl::StatusOr<MultiHeadResult>> results(cases.size());
+  for (size_t i = 0; i < cases.size(); ++i) {
+    PlannedMultiHead planned{cases[i].request, cases[i].Plan()};
+    WeightsSource weights{*packed, {}, layer.Shapes()};
+    const JobSpec spec = MultiHeadJobSpec(planned, weights, EngineKind::kFused);
+    ASSERT_THAT(
+        executor.Submit(NewMultiHeadJob(std::move(planned), std::move(weights), EngineKind::kFused, &pool,
+                                        [&, i](auto result, const JobTimings&) { results[i] = std::move(result); }),
+                        spec),
+        IsOk());
+  }
+  while (executor.RunOne()) {
+  }
+  for (size_t i = 0; i < cases.size(); ++i) {
+    SCOPED_TRACE(i);
+    const auto alone = RunMultiHead(cases[i]);
+    ASSERT_THAT(results[i].status(), IsOk());
+    ASSERT_THAT(alone.status(), IsOk());
+    ExpectSameResults(*results[i], *alone);
+  }
 }
 
 TEST(MultiHeadTest, RandomRequestsGiveTheSameBitsWithWorkersAndTwice) {
