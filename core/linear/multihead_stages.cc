@@ -45,6 +45,8 @@ void MultiHeadRun::AddTokens(std::vector<int> which, int64_t width, std::functio
   for (size_t m = 0; m < members_.size(); ++m) {
     const AttentionPlan& attention = members_[m]->plan.attention;
     for (const int w : which) {
+      // A batch without tokens may be of any size.
+      if ((w == 0 ? attention.total_queries : attention.total_keys) == 0) continue;
       const TokenSpans& tokens = w == 0 ? attention.queries : attention.keys;
       for (int64_t b = 0; b < attention.dims.batch; ++b) {
         for (int64_t t = 0; t < tokens.count[b]; t += kTokensPerBlock) {
@@ -306,7 +308,7 @@ void MultiHeadRun::Explain(Member& member, bool projected) {
   for (size_t n = 0; n < member.explain.size(); ++n) {
     float* to = member.explain[n].tensor.data.floats();
     const std::string& name = member.explain[n].name;
-    if ((n < 3) != projected) continue;
+    if ((n < 3) != projected || member.explain[n].tensor.data.size() == 0) continue;
     if (n >= 3) {
       const float* from = name == "context" ? context_ : name == "attention" ? attention_ : hidden_;
       std::memcpy(to, from, member.explain[n].tensor.data.size());

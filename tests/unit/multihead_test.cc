@@ -231,6 +231,13 @@ TEST(MultiHeadTest, EmptyInputsGiveEmptyOrBiasedOutputs) {
     ASSERT_THAT(result.status(), IsOk());
     EXPECT_EQ(result->attention.output.shape, (std::vector<int64_t>{batch, len, 64}));
   }
+  // However large what has no elements is.
+  MultiHeadCase huge = OfTokens(0, 1, layer, 1);
+  huge.request.query.shape = {int64_t{1} << 40, 0, 64};
+  huge.request.position_encoding = PositionEncoding::kSinusoidal;
+  huge.request.options.rope.emplace().style = RopeStyle::kHalf;
+  huge.request.explain = true;
+  EXPECT_THAT(RunMultiHead(huge).status(), IsOk());
   // No key: the attention gives 0, and what follows goes on from there.
   MultiHeadCase c = PrintedCase({0});
   const auto result = RunMultiHead(c);
