@@ -510,7 +510,7 @@ TEST_F(BadMultiHeadTest, OutputLimit) {
          [](Asked& a) { a.request.outputs.weights = WeightsOutput(); });
   Expect("outputs.explain: the results would pass the limit of 576 bytes", [](Asked& a) { a.request.explain = true; });
   Expect("query.shape: the output would pass the limit of 576 bytes for all results", [](Asked& a) {
-    a.request.query = Zeros({2, 4, 6});
+    a.request.query = Zeros({2, 16, 6});
   });
 }
 
