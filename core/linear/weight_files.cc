@@ -165,7 +165,7 @@ absl::Status CheckLayer(const FoundLayer& found, const NamedWeights& named) {
 }
 
 absl::StatusOr<NamedWeights> WeightsOf(const FoundLayer& found, const Model& model) {
-  NamedWeights named;
+  NamedWeights named{.alias = {}, .layer = found.layer, .weights = {}};
   const auto orientation = OrientationOf(*found.scheme, model);
   if (!orientation.ok()) return orientation.status();
   named.weights.orientation = *orientation;

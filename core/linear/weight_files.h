@@ -3,6 +3,7 @@
 #ifndef ATTND_CORE_LINEAR_WEIGHT_FILES_H_
 #define ATTND_CORE_LINEAR_WEIGHT_FILES_H_
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -21,6 +22,8 @@ namespace attnd {
 // "layer"; characters that aliases may not have become '_'.
 struct NamedWeights {
   std::string alias;
+  // Among those of its part of the model; -1 for what has no layers.
+  int64_t layer = -1;
   // CheckWeights accepts them.
   ProjectionWeights weights;
 };
