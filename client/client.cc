@@ -3,6 +3,7 @@
 #include <grpcpp/support/byte_buffer.h>
 
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "client/address.h"
@@ -25,6 +26,20 @@ absl::Status CheckOptions(const ClientOptions& options) {
   return absl::OkStatus();
 }
 
+// Calls a method of the AttentionService, and reads the reply.
+template <typename Reply>
+absl::StatusOr<Reply> Ask(UnaryCaller& caller, const char* method, const std::vector<codec::Chunk>& request,
+                          const CallOptions& call, int max_attempts,
+                          absl::StatusOr<Reply> (*decode)(codec::MessagePieces)) {
+  const auto message = CopyToSlices(request);
+  if (!message.ok()) return message.status();
+  const auto reply = caller.Call(absl::StrCat("/attnd.v1.AttentionService/", method), *message, call, max_attempts);
+  if (!reply.ok()) return reply.status();
+  const auto slices = SlicesOf(*reply);
+  if (!slices.ok()) return slices.status();
+  return decode(PiecesOf(*slices));
+}
+
 }  // namespace
 
 Client::Client(const ClientOptions& options)
@@ -39,23 +54,19 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Connect(const ClientOptions& opt
 }
 
 absl::StatusOr<codec::AttendReply> Client::Attend(const AttentionRequest& request, const CallOptions& call) {
-  const auto message = CopyToSlices(codec::EncodeAttendRequest(request));
-  if (!message.ok()) return message.status();
-  const auto reply = caller_->Call("/attnd.v1.AttentionService/Attend", *message, call, max_attempts_);
-  if (!reply.ok()) return reply.status();
-  const auto slices = SlicesOf(*reply);
-  if (!slices.ok()) return slices.status();
-  return codec::DecodeAttendResponse(PiecesOf(*slices));
+  const auto message = codec::EncodeAttendRequest(request);
+  return Ask(*caller_, "Attend", message, call, max_attempts_, codec::DecodeAttendResponse);
+}
+
+absl::StatusOr<codec::MultiHeadReply> Client::MultiHeadAttend(const codec::MultiHeadCall& request,
+                                                              const CallOptions& call) {
+  const auto message = codec::EncodeMultiHeadRequest(request);
+  return Ask(*caller_, "MultiHeadAttend", message, call, max_attempts_, codec::DecodeMultiHeadResponse);
 }
 
 absl::StatusOr<codec::MergeReply> Client::Merge(const MergeInputs& inputs, const CallOptions& call) {
-  const auto message = CopyToSlices(codec::EncodeMergeRequest(inputs));
-  if (!message.ok()) return message.status();
-  const auto reply = caller_->Call("/attnd.v1.AttentionService/Merge", *message, call, max_attempts_);
-  if (!reply.ok()) return reply.status();
-  const auto slices = SlicesOf(*reply);
-  if (!slices.ok()) return slices.status();
-  return codec::DecodeMergeResponse(PiecesOf(*slices));
+  const auto message = codec::EncodeMergeRequest(inputs);
+  return Ask(*caller_, "Merge", message, call, max_attempts_, codec::DecodeMergeResponse);
 }
 
 absl::StatusOr<v1::GetInfoResponse> Client::GetInfo(const CallOptions& call) {

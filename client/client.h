@@ -88,6 +88,12 @@ class Client {
   // kInvalidArgument also for a request of 2 GiB or more.
   absl::StatusOr<codec::AttendReply> Attend(const AttentionRequest& request, const CallOptions& call = {});
 
+  // Computes multi-head attention, or a transformer layer, from embeddings and weights; these
+  // come with the call or are named. kNotFound if the server has none of that name. Otherwise
+  // as Attend.
+  absl::StatusOr<codec::MultiHeadReply> MultiHeadAttend(const codec::MultiHeadCall& request,
+                                                        const CallOptions& call = {});
+
   // Combines results over disjoint sets of keys into the result over their union. Otherwise
   // as Attend. core/attention/merge.h does the same without a server.
   absl::StatusOr<codec::MergeReply> Merge(const MergeInputs& inputs, const CallOptions& call = {});
