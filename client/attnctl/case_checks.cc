@@ -17,8 +17,23 @@ namespace {
 // Fields of the service's contract.
 constexpr std::array<std::string_view, 4> kNotSent = {"diagnostics", "explain", "precision", "top_k"};
 
+using OtherName = std::pair<std::string_view, std::string_view>;
+
+// In cases with embeddings, before the others.
+constexpr std::array<OtherName, 9> kOtherMultiHeadNames = {{
+    {"embeddings", "query"},
+    {"explain", "outputs explain"},
+    {"key_embeddings", "key"},
+    {"norm_epsilon", "qk_norm_epsilon or block_norm_epsilon"},
+    {"norm_first", "block pre or block post"},
+    {"norm_placement", "block"},
+    {"num_heads", "heads"},
+    {"packed", "layout packed"},
+    {"value_embeddings", "value"},
+}};
+
 // What other programs, and the contract's messages, call what options here say.
-constexpr std::array<std::pair<std::string_view, std::string_view>, 27> kOtherNames = {{
+constexpr std::array<OtherName, 27> kOtherNames = {{
     {"alibi", "alibi_slopes"},
     {"attention_bias", "bias"},
     {"attention_mask", "mask (boolean) or bias (numbers)"},
@@ -51,6 +66,11 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 27> kOtherNa
 // What is wrong with an option, by the name it has where it is given or ought to be.
 absl::Status Wrong(const OptionNamer& where, const std::string& name, const std::string& problem) {
   return absl::InvalidArgumentError(absl::StrCat(where(name), ": ", problem));
+}
+
+const OtherName* FindOther(std::span<const OtherName> names, std::string_view plain) {
+  const auto found = std::find_if(names.begin(), names.end(), [&](const auto& pair) { return pair.first == plain; });
+  return found == names.end() ? nullptr : &*found;
 }
 
 // As a rule would spell it.
@@ -152,6 +172,25 @@ absl::Status FinishOutputs(const OptionNamer& where, Case* result) {
   return Wrong(where, "score_stage", "is needed with scores: unscaled, scaled, capped or biased");
 }
 
+// The options that the call has in common with Attend, and the block.
+absl::Status FinishMultiHead(const OptionNamer& where, Case* result) {
+  MultiHeadRequest& request = result->multihead.request;
+  if (request.heads == 0) return Wrong(where, "heads", "is needed");
+  if (request.block.has_value()) {
+    if (request.block->placement == NormPlacement::kUnset) {
+      return Wrong(where, "block", "is needed with norm, activation and block_norm_epsilon: pre or post");
+    }
+    if (request.block->norm == NormKind::kUnset) {
+      return Wrong(where, "norm", "is needed with a block: layer_norm or rms_norm");
+    }
+  }
+  request.kv_heads = result->request.kv_heads;
+  request.options = result->request.options;
+  request.outputs = result->request.outputs;
+  request.owner = result->request.owner;
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 std::string FlagName(std::string_view name) {
@@ -159,6 +198,8 @@ std::string FlagName(std::string_view name) {
   std::replace(flag.begin(), flag.end(), '_', '-');
   return flag;
 }
+
+std::string FlagName(const OptionRule& rule) { return FlagName(rule.flag == nullptr ? rule.name : rule.flag); }
 
 absl::Status ExpandCausal(OptionTexts* texts) {
   const auto causal = texts->find("causal");
@@ -185,24 +226,24 @@ absl::Status FinishCase(const OptionNamer& where, Case* result) {
     return Wrong(where, "rope_style", "is needed with positions and other options of RoPE: half or interleaved");
   }
   result->request.owner = std::make_shared<std::vector<std::shared_ptr<const void>>>(result->owners);
-  return absl::OkStatus();
+  return result->kind == CaseKind::kMultiHead ? FinishMultiHead(where, result) : absl::OkStatus();
 }
 
-absl::Status CheckNotMissed(const std::string& name) {
+absl::Status CheckNotMissed(CaseKind kind, const std::string& name) {
   const std::string plain = Plain(name);
-  if (std::find(kNotSent.begin(), kNotSent.end(), plain) != kNotSent.end()) {
+  const OtherName* other = kind == CaseKind::kMultiHead ? FindOther(kOtherMultiHeadNames, plain) : nullptr;
+  if (other == nullptr && std::find(kNotSent.begin(), kNotSent.end(), plain) != kNotSent.end()) {
     return absl::UnimplementedError(absl::StrCat("'", name, "' would change the result, but attnctl does not send it"));
   }
-  const auto* const other =
-      std::find_if(kOtherNames.begin(), kOtherNames.end(), [&](const auto& pair) { return pair.first == plain; });
-  if (other == kOtherNames.end()) return absl::OkStatus();
+  if (other == nullptr) other = FindOther(kOtherNames, plain);
+  if (other == nullptr) return absl::OkStatus();
   return absl::InvalidArgumentError(
       absl::StrCat("'", name, "' is no option here; say it with ", std::string(other->second)));
 }
 
-absl::Status CheckNoSlip(const std::string& name, bool is_tensor) {
+absl::Status CheckNoSlip(CaseKind kind, const std::string& name, bool is_tensor) {
   const std::string plain = Plain(name);
-  const auto rules = OptionRules();
+  const auto rules = OptionRules(kind);
   const auto meant = std::find_if(rules.begin(), rules.end(), [&](const OptionRule& rule) {
     return (is_tensor ? rule.TakesTensor() : rule.TakesText()) && OneSlipApart(plain, rule.name);
   });

@@ -8,16 +8,15 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "client/attnctl/option_rules.h"
 #include "client/attnctl/option_values.h"
 
 namespace attnd::attnctl {
 namespace {
 
-constexpr char kTensors[] = "Tensors";
 constexpr char kVisibility[] = "Visibility: a query sees the keys that every rule given allows";
 constexpr char kPositions[] = "Positions: what causal, windows, ALiBi and RoPE go by";
 constexpr char kScores[] = "Scores";
-constexpr char kOutputs[] = "Outputs";
 constexpr char kCall[] = "Call";
 
 Window& WindowOf(Case* result) {
@@ -30,19 +29,6 @@ Rope& RopeOf(Case* result) {
   return rope.has_value() ? *rope : rope.emplace();
 }
 
-absl::Status ReadSmallCount(const std::string& text, std::optional<int64_t>* count) {
-  if (auto status = ReadCount(text, 1, count); !status.ok()) return status;
-  if (**count <= std::numeric_limits<int32_t>::max()) return absl::OkStatus();
-  return Unfit(text, "an integer below 2^31");
-}
-
-absl::Status ReadTensor(const StoredTensor& tensor, TensorView* view) {
-  auto numbers = ToNumbers(tensor);
-  if (!numbers.ok()) return numbers.status();
-  *view = *std::move(numbers);
-  return absl::OkStatus();
-}
-
 absl::Status ReadLayout(const std::string& text, Case* result) {
   constexpr Choice<Layout> kChoices[] = {
       {"heads_first", Layout::kHeadsFirst}, {"tokens_first", Layout::kTokensFirst}, {"packed", Layout::kPacked}};
@@ -51,8 +37,7 @@ absl::Status ReadLayout(const std::string& text, Case* result) {
 
 // What is left of `causal` after ExpandCausal; without a value it means true.
 absl::Status ReadCausal(const std::string& text, Case* result) {
-  constexpr Choice<bool> kChoices[] = {{"true", true}, {"false", false}};
-  return ReadChoice(text.empty() ? "true" : text, kChoices, &result->request.options.causal);
+  return ReadSwitch(text, &result->request.options.causal);
 }
 
 absl::Status ReadAlignment(const std::string& text, Case* result) {
@@ -74,25 +59,6 @@ absl::Status ReadPolarities(const std::string& text, Case* result) {
 absl::Status ReadRopeStyle(const std::string& text, Case* result) {
   constexpr Choice<RopeStyle> kChoices[] = {{"half", RopeStyle::kHalf}, {"interleaved", RopeStyle::kInterleaved}};
   return ReadChoice(text, kChoices, &RopeOf(result).style);
-}
-
-absl::Status ReadOutputs(const std::string& text, Case* result) {
-  AttentionOutputs& outputs = result->request.outputs;
-  outputs.lse = false;
-  outputs.weights.reset();
-  outputs.scores.reset();
-  for (const std::string& name : std::vector<std::string>(absl::StrSplit(text, ',', absl::SkipEmpty()))) {
-    if (name == "lse") {
-      outputs.lse = true;
-    } else if (name == "weights") {
-      outputs.weights.emplace();
-    } else if (name == "scores") {
-      outputs.scores = ScoreStage::kUnset;
-    } else {
-      return Unfit(name, "lse, weights or scores");
-    }
-  }
-  return absl::OkStatus();
 }
 
 absl::Status ReadWeightsHeads(const std::string& text, Case* result) {
@@ -118,11 +84,6 @@ absl::Status ReadPriority(const std::string& text, Case* result) {
   return absl::SimpleAtoi(text, &result->call.priority) ? absl::OkStatus() : Unfit(text, "a 32-bit integer");
 }
 
-constexpr OptionRule TextRule(const char* name, const char* group, const char* value, const char* help,
-                              absl::Status (*text)(const std::string&, Case*)) {
-  return {name, group, value, help, text};
-}
-
 constexpr OptionRule IntegersRule(const char* name, const char* group, const char* help,
                                   std::vector<int64_t>* (*integers)(Case*)) {
   OptionRule rule = {name, group, "LIST", help};
@@ -137,24 +98,20 @@ constexpr OptionRule NumbersRule(const char* name, const char* group, const char
   return rule;
 }
 
-constexpr OptionRule TensorRule(const char* name, const char* group, const char* help,
-                                absl::Status (*tensor)(const StoredTensor&, Case*), bool repeats) {
-  OptionRule rule = {name, group, "FILE.npy", help};
-  rule.tensor = tensor;
-  rule.repeats = repeats;
+constexpr OptionRule TensorsRule(const char* name, const char* group, const char* help,
+                                 absl::Status (*tensor)(const StoredTensor&, Case*)) {
+  OptionRule rule = TensorRule(name, group, help, tensor);
+  rule.repeats = true;
   return rule;
 }
 
-constexpr std::array kRules = {
-    TensorRule(
-        "query", kTensors, "instead of --input, together with --key and --value",
-        [](const StoredTensor& t, Case* c) { return ReadTensor(t, &c->request.query); }, /*repeats=*/false),
-    TensorRule(
-        "key", kTensors, "likewise", [](const StoredTensor& t, Case* c) { return ReadTensor(t, &c->request.key); },
-        /*repeats=*/false),
-    TensorRule(
-        "value", kTensors, "likewise", [](const StoredTensor& t, Case* c) { return ReadTensor(t, &c->request.value); },
-        /*repeats=*/false),
+constexpr std::array kAttendRules = {
+    TensorRule("query", kTensors, "instead of --input, together with --key and --value",
+               [](const StoredTensor& t, Case* c) { return ReadTensor(t, &c->request.query); }),
+    TensorRule("key", kTensors, "likewise",
+               [](const StoredTensor& t, Case* c) { return ReadTensor(t, &c->request.key); }),
+    TensorRule("value", kTensors, "likewise",
+               [](const StoredTensor& t, Case* c) { return ReadTensor(t, &c->request.value); }),
     TextRule("layout", kTensors, "LAYOUT",
              "heads_first (default): [batch, heads, len, dim] or [len, dim];\n"
              "tokens_first: [batch, len, heads, dim] or [batch, len, heads*dim];\n"
@@ -164,7 +121,13 @@ constexpr std::array kRules = {
              [](const std::string& t, Case* c) { return ReadSmallCount(t, &c->request.heads); }),
     TextRule("kv_heads", kTensors, "N", "key and value heads, likewise",
              [](const std::string& t, Case* c) { return ReadSmallCount(t, &c->request.kv_heads); }),
-    TextRule("causal", kVisibility, "[PLACE]",
+    TextRule("outputs", kOutputs, "WORDS", "beside the output: lse, weights, scores, with commas between them",
+             [](const std::string& t, Case* c) { return ReadOutputs(t, &c->request.outputs, /*explain=*/nullptr); }),
+};
+
+// Of both kinds of cases.
+constexpr std::array kRules = {
+    LoneRule("causal", kVisibility, "[PLACE]",
              "no key after the query; PLACE says what lines up where lengths differ:\n"
              "top_left, bottom_right, or the first query's position; it is short for\n"
              "--alignment and --q-offset (--causal=-2 if negative)",
@@ -180,13 +143,11 @@ constexpr std::array kRules = {
     IntegersRule("kv_lengths", kVisibility, "keys used", [](Case* c) { return &c->request.options.kv_lengths; }),
     IntegersRule("kv_starts", kVisibility, "first key used (padding on the left)",
                  [](Case* c) { return &c->request.options.kv_starts; }),
-    TensorRule(
-        "mask", kVisibility, "boolean, broadcast over [batch, heads, q_len, kv_len]; repeatable",
-        [](const StoredTensor& t, Case* c) {
-          c->pending.masks.push_back(t);
-          return absl::OkStatus();
-        },
-        /*repeats=*/true),
+    TensorsRule("mask", kVisibility, "boolean, broadcast over [batch, heads, q_len, kv_len]; repeatable",
+                [](const StoredTensor& t, Case* c) {
+                  c->pending.masks.push_back(t);
+                  return absl::OkStatus();
+                }),
     TextRule("mask_polarity", kVisibility, "WORD",
              "what true means: keep (the key takes part) or drop (it is ignored); one\n"
              "word, or one per mask",
@@ -225,16 +186,13 @@ constexpr std::array kRules = {
              [](const std::string& t, Case* c) { return ReadNumber(t, &c->request.options.scale); }),
     TextRule("softcap", kScores, "X", "scores become X * tanh(scores / X)",
              [](const std::string& t, Case* c) { return ReadNumber(t, &c->request.options.softcap); }),
-    TensorRule(
+    TensorsRule(
         "bias", kScores, "added to the scores, broadcast as a mask is; repeatable",
-        [](const StoredTensor& t, Case* c) { return ReadTensor(t, &c->request.options.biases.emplace_back()); },
-        /*repeats=*/true),
+        [](const StoredTensor& t, Case* c) { return ReadTensor(t, &c->request.options.biases.emplace_back()); }),
     NumbersRule("alibi_slopes", kScores, "one per head: adds -slope * |distance of positions|",
                 [](Case* c) { return &c->request.options.alibi_slopes; }),
     NumbersRule("sinks", kScores, "one per head: a logit in the softmax's denominator only",
                 [](Case* c) { return &c->request.options.sinks; }),
-    TextRule("outputs", kOutputs, "WORDS", "beside the output: lse, weights, scores, with commas between them",
-             ReadOutputs),
     TextRule("weights_heads", kOutputs, "WORD", "each (default), or mean over the heads", ReadWeightsHeads),
     IntegersRule("weights_rows", kOutputs, "query rows to report (default all)",
                  [](Case* c) { return &c->pending.weights_rows; }),
@@ -243,21 +201,80 @@ constexpr std::array kRules = {
              "of output, weights and scores: float32, float16 or bfloat16\n(default: as the query)", ReadOutputDtype),
     TextRule("priority", kCall, "N", "higher is served first (default 0)", ReadPriority),
     TextRule("tenant", kCall, "NAME", "whom the work is for",
-
              [](const std::string& t, Case* c) {
                c->call.tenant = t;
                return absl::OkStatus();
              }),
 };
 
+// The kind's own rules: before those of their group, or before all.
+std::vector<OptionRule> Join(std::span<const OptionRule> own) {
+  std::vector<OptionRule> rules;
+  std::vector<OptionRule> common(kRules.begin(), kRules.end());
+  for (const OptionRule& rule : own) {
+    const auto at = std::find_if(common.begin(), common.end(),
+                                 [&](const OptionRule& r) { return std::string_view(r.group) == rule.group; });
+    if (at == common.end()) {
+      rules.push_back(rule);
+    } else {
+      common.insert(at, rule);
+    }
+  }
+  rules.insert(rules.end(), common.begin(), common.end());
+  return rules;
+}
+
 }  // namespace
 
-std::span<const OptionRule> OptionRules() { return kRules; }
+std::span<const OptionRule> OptionRules(CaseKind kind) {
+  static const std::vector<OptionRule> attend = Join(kAttendRules);
+  static const std::vector<OptionRule> multihead = Join(MultiHeadRules());
+  return kind == CaseKind::kAttend ? attend : multihead;
+}
 
-const OptionRule* FindOptionRule(std::string_view name) {
-  const auto* const rule =
-      std::find_if(kRules.begin(), kRules.end(), [&](const OptionRule& r) { return name == r.name; });
-  return rule == kRules.end() ? nullptr : rule;
+const OptionRule* FindOptionRule(CaseKind kind, std::string_view name) {
+  const auto rules = OptionRules(kind);
+  const auto rule = std::find_if(rules.begin(), rules.end(), [&](const OptionRule& r) { return name == r.name; });
+  return rule == rules.end() ? nullptr : &*rule;
+}
+
+absl::Status ReadSmallCount(const std::string& text, std::optional<int64_t>* count) {
+  if (auto status = ReadCount(text, 1, count); !status.ok()) return status;
+  if (**count <= std::numeric_limits<int32_t>::max()) return absl::OkStatus();
+  return Unfit(text, "an integer below 2^31");
+}
+
+absl::Status ReadSwitch(const std::string& text, bool* value) {
+  constexpr Choice<bool> kChoices[] = {{"true", true}, {"false", false}};
+  return ReadChoice(text.empty() ? "true" : text, kChoices, value);
+}
+
+absl::Status ReadTensor(const StoredTensor& tensor, TensorView* view) {
+  auto numbers = ToNumbers(tensor);
+  if (!numbers.ok()) return numbers.status();
+  *view = *std::move(numbers);
+  return absl::OkStatus();
+}
+
+absl::Status ReadOutputs(const std::string& text, AttentionOutputs* outputs, bool* explain) {
+  outputs->lse = false;
+  outputs->weights.reset();
+  outputs->scores.reset();
+  if (explain != nullptr) *explain = false;
+  for (const std::string& name : std::vector<std::string>(absl::StrSplit(text, ',', absl::SkipEmpty()))) {
+    if (name == "lse") {
+      outputs->lse = true;
+    } else if (name == "weights") {
+      outputs->weights.emplace();
+    } else if (name == "scores") {
+      outputs->scores = ScoreStage::kUnset;
+    } else if (name == "explain" && explain != nullptr) {
+      *explain = true;
+    } else {
+      return Unfit(name, explain == nullptr ? "lse, weights or scores" : "lse, weights, scores or explain");
+    }
+  }
+  return absl::OkStatus();
 }
 
 absl::Status ApplyText(const OptionRule& rule, const std::string& text, Case* result) {

@@ -1,5 +1,6 @@
-// Everything that an attention case can say, in one table: its names are the long flags of
-// `attnctl attend` and, with '-' as '_', the metadata keys or tensor names of a case file.
+// Everything that a case can say, in one table for each kind of case: its names are the long
+// flags of `attnctl attend` or `attnctl multihead` and, with '-' as '_', the metadata keys or
+// tensor names of a case file. Most options are in both.
 #ifndef ATTND_CLIENT_ATTNCTL_CASE_OPTIONS_H_
 #define ATTND_CLIENT_ATTNCTL_CASE_OPTIONS_H_
 
@@ -17,12 +18,19 @@
 #include "client/client.h"
 #include "core/attention/request.h"
 #include "core/linear/safetensors.h"
+#include "proto/codec.h"
 
 namespace attnd::attnctl {
 
+// What is computed, by the command of that name.
+enum class CaseKind { kAttend, kMultiHead };
+
 // A request with all it needs: it owns its tensors.
 struct Case {
+  CaseKind kind = CaseKind::kAttend;
+  // kMultiHead: options, outputs and kv_heads alone, until FinishCase puts them into the call.
   AttentionRequest request;
+  codec::MultiHeadCall multihead;
   CallOptions call;
   // For people. Empty for cases from files.
   std::string title;
@@ -46,6 +54,10 @@ struct Case {
   std::vector<std::shared_ptr<const void>> owners;
 };
 
+inline const TensorView& QueryOf(const Case& c) {
+  return c.kind == CaseKind::kAttend ? c.request.query : c.multihead.request.query;
+}
+
 // Option names with '_' and their text.
 using OptionTexts = std::map<std::string, std::string>;
 
@@ -53,12 +65,12 @@ using OptionTexts = std::map<std::string, std::string>;
 // what came and what is allowed, not which option.
 struct OptionRule {
   // With '_'.
-  const char* name;
+  const char* name = nullptr;
   // Heading in the help.
-  const char* group;
+  const char* group = nullptr;
   // What the help shows for the value, and what it says.
-  const char* value;
-  const char* help;
+  const char* value = nullptr;
+  const char* help = nullptr;
   // A word or a number.
   absl::Status (*text)(const std::string& text, Case* result) = nullptr;
   // A list of integers: text with commas, or a tensor.
@@ -69,19 +81,25 @@ struct OptionRule {
   absl::Status (*tensor)(const StoredTensor& tensor, Case* result) = nullptr;
   // Whether there may be several: NAME, NAME.0, NAME.1, ...
   bool repeats = false;
+  // Whether the flag may stand alone: the text is empty then.
+  bool lone = false;
+  // The flag's name with '_', where it is not the option's.
+  const char* flag = nullptr;
 
   [[nodiscard]] bool TakesText() const { return tensor == nullptr; }
   [[nodiscard]] bool TakesTensor() const { return text == nullptr; }
 };
 
-// All options, in the order of the help. Lives as long as the program.
-std::span<const OptionRule> OptionRules();
+// All options of such cases, in the order of the help. Lives as long as the program.
+std::span<const OptionRule> OptionRules(CaseKind kind);
 
 // The rule of that name, or nullptr.
-const OptionRule* FindOptionRule(std::string_view name);
+const OptionRule* FindOptionRule(CaseKind kind, std::string_view name);
 
 // "--kv-heads" for "kv_heads".
 std::string FlagName(std::string_view name);
+// The same for a rule.
+std::string FlagName(const OptionRule& rule);
 
 // Reads the text. REQUIRES: rule.TakesText().
 absl::Status ApplyText(const OptionRule& rule, const std::string& text, Case* result);
@@ -103,11 +121,11 @@ absl::Status FinishCase(const OptionNamer& where, Case* result);
 // Fails if a tensor or metadata key of this name must not be passed over, because the
 // result would be wrong: it is what another program calls an option of ours, or a part of
 // the service's contract that this program does not send.
-absl::Status CheckNotMissed(const std::string& name);
+absl::Status CheckNotMissed(CaseKind kind, const std::string& name);
 
 // Fails if `name`, which no rule has, is one slip away from one that takes a tensor or, if
 // not `is_tensor`, text. Other names are somebody's notes.
-absl::Status CheckNoSlip(const std::string& name, bool is_tensor);
+absl::Status CheckNoSlip(CaseKind kind, const std::string& name, bool is_tensor);
 
 }  // namespace attnd::attnctl
 

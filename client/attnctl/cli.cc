@@ -28,10 +28,17 @@ constexpr int kGood = 0;
 constexpr int kFailed = 1;
 constexpr int kWrongUsage = 2;
 
+constexpr char kAboutCases[] =
+    "LIST is numbers with commas between them, or FILE.npy; one per batch entry, or one for all,\n"
+    "unless said otherwise. In a case, query, key, value, mask and bias are tensors (several masks\n"
+    "or biases: mask.0, mask.1, ...), lists are tensors or metadata, all else is metadata. Flags beat\n"
+    "the case. For --server and --timeout see attnctl --help.";
+
 struct Flags {
   ClientOptions client;
   std::string timeout = "30s";
-  AttendFlags attend;
+  CaseFlags attend{.source = {.kind = CaseKind::kAttend}, .output = {}};
+  CaseFlags multihead{.source = {.kind = CaseKind::kMultiHead}, .output = {}};
   WeightsFlags weights;
   bool info_json = false;
   std::string health_service;
@@ -60,40 +67,72 @@ std::string Describe(const absl::Status& status) {
   }
 }
 
-void AddOption(const OptionRule& rule, CLI::App* attend, FlagValues* values) {
-  const std::string flag = FlagName(rule.name);
+void AddOption(const OptionRule& rule, CLI::App* command, FlagValues* values) {
+  const std::string flag = FlagName(rule);
   const auto add = [values, name = std::string(rule.name)](const std::string& value) {
     (*values)[name].push_back(value);
   };
   CLI::Option* option = nullptr;
   if (rule.repeats) {
     const auto add_all = [add](const std::vector<std::string>& all) { std::for_each(all.begin(), all.end(), add); };
-    option = attend->add_option_function<std::vector<std::string>>(flag, add_all, rule.help)->expected(1);
+    option = command->add_option_function<std::vector<std::string>>(flag, add_all, rule.help)->expected(1);
     option->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   } else {
-    option = attend->add_option_function<std::string>(flag, add, rule.help);
+    option = command->add_option_function<std::string>(flag, add, rule.help);
   }
   option->type_name(rule.value)->group(rule.group);
-  if (std::string_view(rule.name) == "causal") option->expected(0, 1);
+  if (rule.lone) option->expected(0, 1);
 }
 
-void AddAttend(CLI::App* app, Flags* flags) {
+// Where cases come from and results go.
+void AddFiles(CLI::App* command, CaseFlags* flags) {
   constexpr char kFiles[] = "Files";
-  CLI::App* attend = app->add_subcommand("attend", "compute attention of a case and print the result");
-  CaseSource& source = flags->attend.source;
-  attend->add_option("--input", source.input, "a case: tensors and options by the names below, '-' as '_'")
+  CaseSource& source = flags->source;
+  command->add_option("--input", source.input, "a case: tensors and options by the names below, '-' as '_'")
       ->type_name("CASE.safetensors")
       ->group(kFiles);
-  attend->add_option("--example", source.example, "a built-in case: cat-sat")->type_name("NAME")->group(kFiles);
-  attend->add_option("--output", flags->attend.output, "write all results (.safetensors), or the output alone (.npy)")
+  command->add_option("--example", source.example, "a built-in case: cat-sat")->type_name("NAME")->group(kFiles);
+  command->add_option("--output", flags->output, "write all results (.safetensors), or the output alone (.npy)")
       ->type_name("FILE")
       ->group(kFiles);
-  for (const OptionRule& rule : OptionRules()) AddOption(rule, attend, &source.flags);
-  attend->footer(
-      "LIST is numbers with commas between them, or FILE.npy; one per batch entry, or one for all,\n"
-      "unless said otherwise. In a case, query, key, value, mask and bias are tensors (several masks\n"
-      "or biases: mask.0, mask.1, ...), lists are tensors or metadata, all else is metadata. Flags beat\n"
-      "the case. For --server and --timeout see attnctl --help.");
+}
+
+void AddOptions(CLI::App* command, CaseSource* source) {
+  for (const OptionRule& rule : OptionRules(source->kind)) AddOption(rule, command, &source->flags);
+}
+
+void AddWeightsChoice(CLI::App* command, WeightsChoice* choice) {
+  constexpr char kWeights[] = "Weights";
+  command
+      ->add_option("--weights", choice->weights,
+                   "content id or alias of weights that the server has; or a .safetensors\n"
+                   "file, or a folder of them, sent with the request")
+      ->type_name("ID|ALIAS|PATH")
+      ->group(kWeights);
+  command->add_option("--layer", choice->layer, "which layer of the file")->type_name("N")->group(kWeights);
+  command->add_option("--name", choice->name, "which weights of the file, as attnctl weights push calls them")
+      ->type_name("ALIAS")
+      ->group(kWeights);
+  AddMapping(command, &choice->mapping)->group(kWeights);
+}
+
+void AddAttend(CLI::App* app, CaseFlags* flags) {
+  CLI::App* attend = app->add_subcommand("attend", "compute attention of a case and print the result");
+  AddFiles(attend, flags);
+  AddOptions(attend, &flags->source);
+  attend->footer(kAboutCases);
+}
+
+void AddMultiHead(CLI::App* app, CaseFlags* flags) {
+  CLI::App* multihead = app->add_subcommand(
+      "multihead", "compute multi-head attention, or a transformer layer, of embeddings and weights");
+  AddFiles(multihead, flags);
+  AddWeightsChoice(multihead, &flags->source.weights);
+  AddOptions(multihead, &flags->source);
+  const auto pack = [flags] { flags->source.flags["layout"].emplace_back("packed"); };
+  multihead->add_flag_callback("--packed", pack, "short for --layout packed")
+      ->group(multihead->get_option("--layout")->get_group());
+  multihead->footer(absl::StrCat("First try: attnctl multihead --example cat-sat\n", kAboutCases));
 }
 
 void AddCommands(CLI::App* app, Flags* flags) {
@@ -106,7 +145,8 @@ void AddCommands(CLI::App* app, Flags* flags) {
       ->envname("ATTND_SERVER");
   app->add_option("--timeout", flags->timeout, "time a call may take, such as 500ms, 30s (default) or 2m; 0s: no bound")
       ->type_name("TIME");
-  AddAttend(app, flags);
+  AddAttend(app, &flags->attend);
+  AddMultiHead(app, &flags->multihead);
   AddWeights(app, &flags->weights);
   CLI::App* info = app->add_subcommand("info", "print what the server is and can do");
   info->add_flag("--json", flags->info_json, "as JSON");
@@ -130,9 +170,10 @@ absl::StatusOr<std::chrono::milliseconds> ParseTime(const std::string& text) {
   return std::chrono::milliseconds(std::llround(std::ceil(number * unit->second)));
 }
 
-absl::Status CheckAttend(const AttendFlags& flags) {
-  const auto outputs = CheckUsage(flags.source);
-  return outputs.ok() ? CheckOutputPath(flags.output, *outputs) : outputs.status();
+// The flags of the command that computes a case, if it is one.
+const CaseFlags* ComputedBy(const CLI::App& app, const Flags& flags) {
+  if (app.got_subcommand("attend")) return &flags.attend;
+  return app.got_subcommand("multihead") ? &flags.multihead : nullptr;
 }
 
 // What a different command line would avoid. Reads the timeout.
@@ -141,7 +182,8 @@ absl::Status CheckFlags(const CLI::App& app, Flags* flags) {
   if (!timeout.ok()) return timeout.status();
   flags->client.timeout = *timeout;
   if (auto status = CheckAddress(flags->client.address); !status.ok()) return status;
-  return app.got_subcommand("attend") ? CheckAttend(flags->attend) : absl::OkStatus();
+  const CaseFlags* computed = ComputedBy(app, *flags);
+  return computed == nullptr ? absl::OkStatus() : CheckCase(*computed);
 }
 
 absl::StatusOr<bool> RunCommand(const CLI::App& app, const Flags& flags, std::ostream& out) {
@@ -150,8 +192,9 @@ absl::StatusOr<bool> RunCommand(const CLI::App& app, const Flags& flags, std::os
     if (absl::Status status = Weights(app, flags.client, flags.weights, out); !status.ok()) return status;
     return true;
   }
+  const CaseFlags* computed = ComputedBy(app, flags);
   const absl::Status status =
-      app.got_subcommand("info") ? Info(flags.client, flags.info_json, out) : Attend(flags.client, flags.attend, out);
+      computed == nullptr ? Info(flags.client, flags.info_json, out) : Compute(flags.client, *computed, out);
   if (!status.ok()) return status;
   return true;
 }

@@ -62,21 +62,36 @@ const char* NameOf(ServingStatus status) {
   return "UNKNOWN";
 }
 
+absl::StatusOr<codec::MultiHeadReply> Ask(Client& client, const Case& input) {
+  if (input.kind == CaseKind::kMultiHead) return client.MultiHeadAttend(input.multihead, input.call);
+  auto reply = client.Attend(input.request, input.call);
+  if (!reply.ok()) return reply.status();
+  return codec::MultiHeadReply{*std::move(reply), {}};
+}
+
 }  // namespace
 
-absl::Status Attend(const ClientOptions& options, const AttendFlags& flags, std::ostream& out) {
+absl::Status CheckCase(const CaseFlags& flags) {
+  const auto scratch = CheckUsage(flags.source);
+  if (!scratch.ok()) return scratch.status();
+  return CheckOutputPath(flags.output, scratch->request.outputs, scratch->multihead.request.explain);
+}
+
+absl::Status Compute(const ClientOptions& options, const CaseFlags& flags, std::ostream& out) {
   const auto input = LoadCase(flags.source);
   if (!input.ok()) return input.status();
   AttentionOutputs outputs = input->request.outputs;
-  if (!outputs.dtype.has_value()) outputs.dtype = input->request.query.dtype;
-  if (auto status = CheckOutputPath(flags.output, outputs); !status.ok()) return status;
+  if (!outputs.dtype.has_value()) outputs.dtype = QueryOf(*input).dtype;
+  if (auto status = CheckOutputPath(flags.output, outputs, input->multihead.request.explain); !status.ok()) {
+    return status;
+  }
   const auto client = Client::Connect(options);
   if (!client.ok()) return client.status();
-  const auto reply = (*client)->Attend(input->request, input->call);
+  const auto reply = Ask(**client, *input);
   if (!reply.ok()) return reply.status();
-  out << DescribeReply(*input, *reply);
+  out << DescribeReply(*input, reply->attention, reply->explain);
   if (flags.output.empty()) return absl::OkStatus();
-  if (auto status = WriteReply(flags.output, *reply); !status.ok()) return status;
+  if (auto status = WriteReply(flags.output, reply->attention, reply->explain); !status.ok()) return status;
   out << "written to " << flags.output << "\n";
   return absl::OkStatus();
 }

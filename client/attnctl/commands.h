@@ -14,14 +14,17 @@
 
 namespace attnd::attnctl {
 
-struct AttendFlags {
+struct CaseFlags {
   CaseSource source;
   // .npy or .safetensors; empty for none.
   std::string output;
 };
 
+// Fails if the flags make no case, or ask for results that the output file cannot hold.
+absl::Status CheckCase(const CaseFlags& flags);
+
 // Computes the case, prints the result and writes it to a file if asked to.
-absl::Status Attend(const ClientOptions& options, const AttendFlags& flags, std::ostream& out);
+absl::Status Compute(const ClientOptions& options, const CaseFlags& flags, std::ostream& out);
 
 // Prints what the server is and can do: aligned lines, or the message as JSON.
 absl::Status Info(const ClientOptions& options, bool json, std::ostream& out);

@@ -2,20 +2,15 @@
 
 #include <algorithm>
 #include <array>
-#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <span>
-#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "client/attnctl/table.h"
-#include "client/npy.h"
-#include "core/attention/simd_rows.h"
-#include "core/linear/safetensors.h"
 
 namespace attnd::attnctl {
 namespace {
@@ -52,26 +47,29 @@ Stacks StackHeadsFirst(const codec::ReplyTensor& tensor) {
   return {{shape[0], shape[1], shape[1] * matrix, matrix, {values, shape[2], shape[3], shape[3]}}};
 }
 
-// [batch, rows, heads, columns], or [batch, rows, heads * columns] with `heads` given.
-Stacks StackTokensFirst(const codec::ReplyTensor& tensor, std::optional<int64_t> heads_option) {
+// [batch, rows, heads, columns], [batch, rows, heads * columns], or [rows, columns].
+Stacks StackTokensFirst(const codec::ReplyTensor& tensor, int64_t heads_option) {
   const auto& shape = tensor.shape;
-  const int64_t heads = shape.size() == 4 ? shape[2] : heads_option.value_or(1);
+  if (shape.size() == 2) return StackHeadsFirst(tensor);
+  const int64_t heads = shape.size() == 4 ? shape[2] : heads_option;
   if ((shape.size() != 4 && shape.size() != 3) || tensor.values.empty()) return {};
   const int64_t token = shape.size() == 4 ? shape[2] * shape[3] : shape[2];
   const int64_t columns = token / heads;
   return {{shape[0], heads, shape[1] * token, columns, {tensor.values.data(), shape[1], columns, token}}};
 }
 
-// [total_q, heads, columns].
-Stacks StackPackedOutput(const codec::ReplyTensor& tensor, const std::vector<int64_t>& q_lengths) {
+// [total, heads, columns] or [total, columns], where sequences have these lengths.
+Stacks StackPackedRows(const codec::ReplyTensor& tensor, const std::vector<int64_t>& lengths) {
   const auto& shape = tensor.shape;
-  if (shape.size() != 3 || tensor.values.empty() || q_lengths.size() > kMaxMatrices) return {};
+  if ((shape.size() != 2 && shape.size() != 3) || tensor.values.empty() || lengths.size() > kMaxMatrices) return {};
   Stacks stacks;
   int64_t token = 0;
-  for (const int64_t rows : q_lengths) {
-    const int64_t stride = shape[1] * shape[2];
+  const int64_t heads = shape.size() == 3 ? shape[1] : 1;
+  const int64_t columns = shape.back();
+  const int64_t stride = heads * columns;
+  for (const int64_t rows : lengths) {
     if (rows < 0 || rows > shape[0] - token) return {};
-    stacks.push_back({1, shape[1], 0, shape[2], {tensor.values.data() + token * stride, rows, shape[2], stride}});
+    stacks.push_back({1, heads, 0, columns, {tensor.values.data() + token * stride, rows, columns, stride}});
     token += rows;
   }
   return stacks;
@@ -156,50 +154,86 @@ std::string DescribeTensor(const std::string& title, const codec::ReplyTensor& t
   return text;
 }
 
+// What there is to know of a case when its reply is printed.
+struct Form {
+  explicit Form(const Case& input)
+      : tokens(input.tokens), options(input.request.options), outputs(input.request.outputs) {
+    const AttentionRequest& request = input.request;
+    layout = request.layout;
+    output_heads = request.heads.value_or(1);
+    heads_apart = layout == Layout::kPacked && request.query.shape.size() == 3;
+    if (heads_apart) heads = request.query.shape[1];
+    if (input.kind == CaseKind::kAttend) return;
+    layout = input.multihead.request.layout;
+    output_heads = 1;
+    heads_apart = layout == Layout::kPacked;
+    heads = input.multihead.request.heads;
+  }
+
+  const Labels& tokens;
+  const AttentionOptions& options;
+  const AttentionOutputs& outputs;
+  Layout layout = Layout::kHeadsFirst;
+  // Side by side in a row of the output.
+  int64_t output_heads = 1;
+  // Whether weights and scores are blocks of sequences, each of so many heads.
+  bool heads_apart = false;
+  int64_t heads = 1;
+};
+
 // The example's own tensor, which is query, key and value at once.
 std::string DescribeExample(const Case& input) {
-  codec::ReplyTensor tensor{DataType::kFloat32, input.request.query.shape, {}};
-  tensor.values.resize(input.request.query.bytes.size() / sizeof(float));
-  input.request.query.bytes.CopyTo(std::as_writable_bytes(std::span(tensor.values)).data());
+  const bool attend = input.kind == CaseKind::kAttend;
+  const TensorView& query = QueryOf(input);
+  codec::ReplyTensor tensor{DataType::kFloat32, query.shape, {}};
+  tensor.values.resize(query.bytes.size() / sizeof(float));
+  query.bytes.CopyTo(std::as_writable_bytes(std::span(tensor.values)).data());
   const AttentionOptions& options = input.request.options;
   std::string text = input.title;
   if (options.scale.has_value()) absl::StrAppend(&text, ", scale ", *options.scale);
   if (options.causal) absl::StrAppend(&text, ", causal");
   absl::StrAppend(&text, "\n\n");
-  return text + DescribeTensor("query = key = value", tensor, StackHeadsFirst(tensor), input.tokens, {}) + "\n";
+  const char* name = attend ? "query = key = value" : "embeddings";
+  return text + DescribeTensor(name, tensor, StackHeadsFirst(tensor), input.tokens, {}) + "\n";
 }
 
-std::string DescribeOutput(const Case& input, const codec::ReplyTensor& output) {
-  const AttentionRequest& request = input.request;
+// The output, or what else has a row per query.
+std::string DescribeRows(const std::string& title, const Form& form, const codec::ReplyTensor& output) {
   Stacks stacks;
-  switch (request.layout) {
+  switch (form.layout) {
     case Layout::kHeadsFirst:
       stacks = StackHeadsFirst(output);
       break;
     case Layout::kTokensFirst:
-      stacks = StackTokensFirst(output, request.heads);
+      stacks = StackTokensFirst(output, form.output_heads);
       break;
     case Layout::kPacked:
-      stacks = StackPackedOutput(output, request.options.q_lengths);
+      stacks = StackPackedRows(output, form.options.q_lengths);
   }
-  return DescribeTensor("output", output, stacks, input.tokens, {});
+  return DescribeTensor(title, output, stacks, form.tokens, {}) + "\n";
+}
+
+// Projected heads: of the queries, or of the keys.
+std::string DescribeHeads(const std::string& name, const Form& form, const codec::ReplyTensor& tensor) {
+  const auto& lengths = name == "query" ? form.options.q_lengths : form.options.kv_lengths;
+  const Stacks stacks = form.layout == Layout::kPacked ? StackPackedRows(tensor, lengths) : StackHeadsFirst(tensor);
+  return DescribeTensor(name + " (projected)", tensor, stacks, form.tokens, {}) + "\n";
 }
 
 // Weights or scores, of the listed rows or of all.
-std::string DescribePairs(const std::string& title, const Case& input, const codec::ReplyTensor& tensor, bool mean,
+std::string DescribePairs(const std::string& title, const Form& form, const codec::ReplyTensor& tensor, bool mean,
                           const std::vector<int64_t>& listed) {
-  const AttentionRequest& request = input.request;
-  const bool packed = request.layout == Layout::kPacked && request.query.shape.size() == 3;
-  const AttentionOptions& options = request.options;
-  const Stacks stacks = packed ? StackPackedPairs(tensor, mean ? 1 : request.query.shape[1],
-                                                  RowsPerSequence(listed, options.q_lengths), options.kv_lengths)
-                               : StackHeadsFirst(tensor);
-  Labels rows = input.tokens;
+  const AttentionOptions& options = form.options;
+  const Stacks stacks = form.heads_apart
+                            ? StackPackedPairs(tensor, mean ? 1 : form.heads,
+                                               RowsPerSequence(listed, options.q_lengths), options.kv_lengths)
+                            : StackHeadsFirst(tensor);
+  Labels rows = form.tokens;
   if (!rows.empty() && !listed.empty()) {
     rows.clear();
-    for (const int64_t row : listed) rows.push_back(input.tokens.at(static_cast<size_t>(row)));
+    for (const int64_t row : listed) rows.push_back(form.tokens.at(static_cast<size_t>(row)));
   }
-  return DescribeTensor(title, tensor, stacks, rows, input.tokens) + "\n";
+  return DescribeTensor(title, tensor, stacks, rows, form.tokens) + "\n";
 }
 
 const char* StageName(ScoreStage stage) {
@@ -231,76 +265,30 @@ std::string DescribeServer(const codec::AttendReply& reply) {
                       {"numerics", reply.numerics_id}});
 }
 
-// A tensor in its own type, and the bytes it then has.
-class Stored {
- public:
-  explicit Stored(const codec::ReplyTensor& tensor)
-      : dtype_(tensor.dtype),
-        shape_(tensor.shape),
-        bytes_(tensor.values.size() * static_cast<size_t>(ElementBytes(tensor.dtype))) {
-    simd::StoreRow(tensor.values.data(), static_cast<int64_t>(tensor.values.size()), dtype_, bytes_.data());
-  }
-
-  [[nodiscard]] StoredTensor As(const std::string& name) const { return {name, type(), shape_, bytes_}; }
-
- private:
-  [[nodiscard]] StoredType type() const {
-    if (dtype_ == DataType::kFloat16) return StoredType::kF16;
-    return dtype_ == DataType::kBfloat16 ? StoredType::kBf16 : StoredType::kF32;
-  }
-
-  DataType dtype_;
-  std::vector<int64_t> shape_;
-  std::vector<std::byte> bytes_;
-};
-
-bool IsNpy(std::string_view path) { return path.ends_with(".npy"); }
+bool IsHeads(const std::string& name) { return name == "query" || name == "key" || name == "value"; }
 
 }  // namespace
 
-std::string DescribeReply(const Case& input, const codec::AttendReply& reply) {
-  const AttentionOutputs& outputs = input.request.outputs;
+std::string DescribeReply(const Case& input, const codec::AttendReply& reply, const Explained& explained) {
+  const Form form(input);
   std::string text = input.tokens.empty() ? "" : DescribeExample(input);
+  for (const auto& [name, tensor] : explained) {
+    if (IsHeads(name)) text += DescribeHeads(name, form, tensor);
+  }
   if (reply.scores.has_value()) {
-    const char* stage = StageName(outputs.scores.value_or(ScoreStage::kUnset));
-    text += DescribePairs(absl::StrCat("scores (", stage, ")"), input, *reply.scores, /*mean=*/false, {});
+    const char* stage = StageName(form.outputs.scores.value_or(ScoreStage::kUnset));
+    text += DescribePairs(absl::StrCat("scores (", stage, ")"), form, *reply.scores, /*mean=*/false, {});
   }
   if (reply.weights.has_value()) {
-    const WeightsOutput asked = outputs.weights.value_or(WeightsOutput());
+    const WeightsOutput asked = form.outputs.weights.value_or(WeightsOutput());
     const char* title = asked.mean ? "weights (mean over heads)" : "weights";
-    text += DescribePairs(title, input, *reply.weights, asked.mean, asked.rows);
+    text += DescribePairs(title, form, *reply.weights, asked.mean, asked.rows);
   }
   if (reply.lse.has_value()) text += DescribeTensor("lse", *reply.lse, StackLse(*reply.lse), {}, input.tokens) + "\n";
-  text += DescribeOutput(input, reply.output) + "\n";
-  return text + DescribeServer(reply);
-}
-
-absl::Status CheckOutputPath(const std::string& path, const AttentionOutputs& outputs) {
-  if (path.empty() || path.ends_with(".safetensors")) return absl::OkStatus();
-  if (!IsNpy(path)) {
-    return absl::InvalidArgumentError(absl::StrCat("--output: '", path, "' ends in neither .npy nor .safetensors"));
+  for (const auto& [name, tensor] : explained) {
+    if (!IsHeads(name)) text += DescribeRows(name, form, tensor);
   }
-  if (outputs.lse || outputs.weights.has_value() || outputs.scores.has_value()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--output: '", path, "' holds one array; for more than the output use .safetensors"));
-  }
-  if (outputs.dtype != DataType::kBfloat16) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat("--output: '", path, "' cannot hold bfloat16; use .safetensors, or --output-dtype float32"));
-}
-
-absl::Status WriteReply(const std::string& path, const codec::AttendReply& reply) {
-  const Stored output(reply.output);
-  if (IsNpy(path)) return WriteNpy(path, output.As("output"));
-  std::vector<StoredTensor> tensors = {output.As("output")};
-  // Reserved, so that tensors may refer to them.
-  std::vector<Stored> more;
-  more.reserve(3);
-  for (const auto& [name, tensor] :
-       {std::pair{"lse", &reply.lse}, std::pair{"weights", &reply.weights}, std::pair{"scores", &reply.scores}}) {
-    if (tensor->has_value()) tensors.push_back(more.emplace_back(**tensor).As(name));
-  }
-  return WriteSafetensors(path, tensors, {{"numerics_id", reply.numerics_id}});
+  return text + DescribeRows("output", form, reply.output) + DescribeServer(reply);
 }
 
 }  // namespace attnd::attnctl

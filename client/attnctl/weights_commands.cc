@@ -142,14 +142,19 @@ void AddName(CLI::App* command, WeightsFlags* flags) {
 
 }  // namespace
 
+CLI::Option* AddMapping(CLI::App* command, std::string* mapping) {
+  return command
+      ->add_option("--mapping", *mapping,
+                   "how tensors are named: auto (default), attnd, torch, bert, gpt2, llama or FILE.json")
+      ->type_name("PRESET|FILE");
+}
+
 void AddWeights(CLI::App* app, WeightsFlags* flags) {
   CLI::App* weights = app->add_subcommand("weights", "register, list, describe and delete projection weights");
   weights->require_subcommand(1);
   CLI::App* push = weights->add_subcommand("push", "register the layers found in .safetensors files");
   push->add_option("path", flags->push.path, "a file, or a folder of them")->type_name("FILE|FOLDER")->required();
-  push->add_option("--mapping", flags->push.mapping,
-                   "how tensors are named: auto (default), attnd, torch, bert, gpt2, llama or FILE.json")
-      ->type_name("PRESET|FILE");
+  AddMapping(push, &flags->push.mapping);
   push->add_option("--alias-prefix", flags->push.name, "NAME.layer.0 instead of bert.layer.0")->type_name("NAME");
   CLI::App* list = weights->add_subcommand("list", "what is registered, last used first");
   list->add_flag("--json", flags->json, "as JSON");

@@ -11,7 +11,8 @@
 
 namespace CLI {
 class App;
-}
+class Option;
+}  // namespace CLI
 
 namespace attnd::attnctl {
 
@@ -22,6 +23,9 @@ struct WeightsFlags {
   std::string alias;
   bool json = false;
 };
+
+// Adds --mapping, which says how the tensors of files are named, to `command`.
+CLI::Option* AddMapping(CLI::App* command, std::string* mapping);
 
 // Adds the command and its flags to `app`.
 void AddWeights(CLI::App* app, WeightsFlags* flags);

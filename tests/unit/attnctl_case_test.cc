@@ -357,24 +357,24 @@ TEST(CaseErrorsTest, NameTheMetadataKey) {
 
 TEST(CheckNotMissedTest, TellsTheContractFromNotes) {
   for (const char* note : {"format", "description", "output", "lse", "tokens", "casual"}) {
-    EXPECT_THAT(CheckNotMissed(note), IsOk()) << note;
+    EXPECT_THAT(CheckNotMissed(CaseKind::kAttend, note), IsOk()) << note;
   }
   for (const char* option : {"top_k", "precision", "Explain"}) {
-    EXPECT_THAT(CheckNotMissed(option), IsError(absl::StatusCode::kUnimplemented, option));
+    EXPECT_THAT(CheckNotMissed(CaseKind::kAttend, option), IsError(absl::StatusCode::kUnimplemented, option));
   }
   for (const char* option : {"is_causal", "Key-Padding-Mask", "window", "rope"}) {
-    EXPECT_THAT(CheckNotMissed(option), IsError(kInvalid, option));
+    EXPECT_THAT(CheckNotMissed(CaseKind::kAttend, option), IsError(kInvalid, option));
   }
 }
 
 TEST(CheckNoSlipTest, TellsSlipsFromNotes) {
   for (const char* note : {"format", "description", "author", "shape", "layer", "tokens", "tensor", "q", "task", ""}) {
-    EXPECT_THAT(CheckNoSlip(note, /*is_tensor=*/false), IsOk()) << note;
+    EXPECT_THAT(CheckNoSlip(CaseKind::kAttend, note, /*is_tensor=*/false), IsOk()) << note;
   }
   const Texts slips = {{"casual", "causal"},  {"Scale", "scale"},    {"scal", "scale"},  {"kv-heads", "kv_heads"},
                        {"layouts", "layout"}, {"output", "outputs"}, {"haeds", "heads"}, {"scala", "scale"}};
   for (const auto& [slip, meant] : slips) {
-    EXPECT_THAT(CheckNoSlip(slip, /*is_tensor=*/false), IsError(kInvalid, "is '" + meant + "' meant?"));
+    EXPECT_THAT(CheckNoSlip(CaseKind::kAttend, slip, /*is_tensor=*/false), IsError(kInvalid, "is '" + meant + "' meant?"));
   }
 }
 
