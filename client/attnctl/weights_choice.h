@@ -15,12 +15,12 @@ namespace attnd::attnctl {
 // As given by flags.
 struct WeightsChoice {
   // An id, an alias, or a file or folder whose weights go with the request.
-  std::string weights;
+  std::string weights = {};
   // Of a file or folder: a preset or a JSON file; empty for "auto".
-  std::string mapping;
+  std::string mapping = {};
   // Which of several sets: the one of this layer, of this name, or of both.
-  std::optional<int64_t> layer;
-  std::string name;
+  std::optional<int64_t> layer = {};
+  std::string name = {};
 };
 
 // Fails if the command line makes no choice, whatever the files hold.

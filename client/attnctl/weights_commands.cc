@@ -145,7 +145,8 @@ void AddName(CLI::App* command, WeightsFlags* flags) {
 CLI::Option* AddMapping(CLI::App* command, std::string* mapping) {
   return command
       ->add_option("--mapping", *mapping,
-                   "how tensors are named: auto (default), attnd, torch, bert, gpt2, llama or FILE.json")
+                   "how tensors are named: auto (default), attnd, torch, bert, gpt2, llama\n"
+                   "or FILE.json")
       ->type_name("PRESET|FILE");
 }
 
