@@ -13,12 +13,12 @@
 #include <vector>
 
 #include "attnd/v1/weights.grpc.pb.h"
-#include "client/attnctl/cli.h"
 #include "client/client.h"
 #include "client/push_weights.h"
 #include "core/linear/packed_weights.h"
 #include "core/linear/safetensors.h"
 #include "proto/codec_weights.h"
+#include "tests/support/attnctl_run.h"
 #include "tests/support/server_fixture.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_path.h"
@@ -170,22 +170,11 @@ TEST(PreloadTest, TheProgramExitsWith1) {
   EXPECT_EQ(std::count(err.begin(), err.end(), '\n'), 1) << err;
 }
 
-struct Outcome {
-  int exit_code = 0;
-  std::string out;
-  std::string err;
-};
-
 class AttnctlWeightsTest : public ::testing::Test {
  protected:
   Outcome Run(std::vector<std::string> arguments) {
-    arguments.insert(arguments.begin(), {"attnctl", "--server", server_.address(), "weights"});
-    std::vector<const char*> argv;
-    for (const std::string& argument : arguments) argv.push_back(argument.c_str());
-    std::ostringstream out;
-    std::ostringstream err;
-    const int exit_code = attnctl::Run(static_cast<int>(argv.size()), argv.data(), out, err);
-    return {exit_code, out.str(), err.str()};
+    arguments.insert(arguments.begin(), {"--server", server_.address(), "weights"});
+    return Attnctl(arguments);
   }
 
   RunningServer server_;
