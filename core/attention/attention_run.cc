@@ -34,7 +34,7 @@ absl::StatusOr<int64_t> AttentionRun::Begin(AttentionRequest request) {
   return Cut();
 }
 
-absl::StatusOr<int64_t> AttentionRun::BeginProjected(AttentionRequest request, const ProjectedTensors& tensors) {
+absl::StatusOr<int64_t> AttentionRun::BeginProjected(const AttentionRequest& request, const ProjectedTensors& tensors) {
   if (absl::Status status = AllocateResults(); !status.ok()) return status;
   if (plan_.rows == 0) return 0;
   FillUnusedRows();

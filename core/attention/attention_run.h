@@ -60,7 +60,7 @@ class AttentionRun {
 
   // The same for tensors that are computed by the time that the first claim is run. REQUIRES:
   // the plan is PlanProjected's answer to `request`, perhaps with another output_dtype.
-  absl::StatusOr<int64_t> BeginProjected(AttentionRequest request, const ProjectedTensors& tensors);
+  absl::StatusOr<int64_t> BeginProjected(const AttentionRequest& request, const ProjectedTensors& tensors);
 
   // Computes claim 0 <= `claim` < claims.
   absl::Status RunClaim(int64_t claim);
