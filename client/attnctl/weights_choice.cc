@@ -1,6 +1,7 @@
 #include "client/attnctl/weights_choice.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <filesystem>
 #include <memory>
 #include <system_error>
@@ -26,11 +27,11 @@ bool IsPath(const std::string& text) {
 }
 
 std::string NamesOf(const std::vector<const NamedWeights*>& sets) {
-  std::vector<std::string> names;
-  for (const NamedWeights* set : sets) names.push_back(set->alias);
-  const size_t more = names.size() - std::min(names.size(), kMostListed);
-  names.resize(names.size() - more);
-  return absl::StrCat(absl::StrJoin(names, ", "), more == 0 ? "" : absl::StrCat(" and ", more, " more"));
+  const size_t listed = std::min(sets.size(), kMostListed);
+  const auto names =
+      absl::StrJoin(sets.begin(), sets.begin() + static_cast<std::ptrdiff_t>(listed), ", ",
+                    [](std::string* text, const NamedWeights* set) { absl::StrAppend(text, set->alias); });
+  return listed == sets.size() ? names : absl::StrCat(names, " and ", sets.size() - listed, " more");
 }
 
 bool IsMeant(const NamedWeights& set, const WeightsChoice& choice) {

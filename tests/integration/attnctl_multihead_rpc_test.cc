@@ -237,7 +237,7 @@ TEST_F(AttnctlMultiHeadTest, ReadsAndWritesNpyFiles) {
 
 TEST_F(AttnctlMultiHeadTest, PicksALayer) {
   std::vector<StoredTensor> tensors;
-  std::vector<WeightsCase> layers(3);
+  std::vector<WeightsCase> layers(14);
   for (size_t i = 0; i < layers.size(); ++i) {
     FillLayer(layers[i], static_cast<uint32_t>(i + 1));
     const auto more = TensorsOf(layers[i], "h." + std::to_string(i) + ".");
@@ -258,8 +258,9 @@ TEST_F(AttnctlMultiHeadTest, PicksALayer) {
   EXPECT_EQ(of_layer.substr(0, of_layer.find("time")), of_name.substr(0, of_name.find("time")));
   EXPECT_NE(Run(run({"--layer", "2"})).out.substr(0, 100), of_layer.substr(0, 100));
   EXPECT_EQ(Run(run({"--layer", "2", "--name", "mine.2"})).exit_code, 0);
-  ExpectFailure(run({}), file + ": 3 sets of weights; pick one with --layer or --name: mine.0, mine.1, mine.2");
-  ExpectFailure(run({"--layer", "3"}), file + ": no weights of layer 3; there are: mine.0, mine.1, mine.2");
+  ExpectFailure(run({}), file + ": 14 sets of weights; pick one with --layer or --name: mine.0, mine.1, mine.2,");
+  ExpectFailure(run({}), ", mine.11 and 2 more\n");
+  ExpectFailure(run({"--layer", "14"}), file + ": no weights of layer 14; there are: mine.0, mine.1, mine.2");
   ExpectFailure(run({"--layer", "1", "--name", "mine.2"}), "no weights of layer 1 called 'mine.2'; there are: mine.0");
 }
 
