@@ -247,8 +247,8 @@ absl::StatusOr<Case> CheckUsage(const CaseSource& source) {
   // A file may have what the flags lack.
   if (!source.input.empty()) return scratch;
   ApplyPlaceholders(source.flags, &scratch);
-  if (auto status = FinishCase([](const std::string& name) { return FlagName(name); }, &scratch); !status.ok())
-    return status;
+  const auto where = [](const std::string& name) { return FlagName(name); };
+  if (auto status = FinishCase(where, &scratch); !status.ok()) return status;
   return scratch;
 }
 

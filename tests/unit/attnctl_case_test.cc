@@ -374,7 +374,8 @@ TEST(CheckNoSlipTest, TellsSlipsFromNotes) {
   const Texts slips = {{"casual", "causal"},  {"Scale", "scale"},    {"scal", "scale"},  {"kv-heads", "kv_heads"},
                        {"layouts", "layout"}, {"output", "outputs"}, {"haeds", "heads"}, {"scala", "scale"}};
   for (const auto& [slip, meant] : slips) {
-    EXPECT_THAT(CheckNoSlip(CaseKind::kAttend, slip, /*is_tensor=*/false), IsError(kInvalid, "is '" + meant + "' meant?"));
+    EXPECT_THAT(CheckNoSlip(CaseKind::kAttend, slip, /*is_tensor=*/false),
+                IsError(kInvalid, "is '" + meant + "' meant?"));
   }
 }
 
