@@ -286,6 +286,7 @@ TEST_F(MultiHeadRpcTest, ManyRequestsOfOneRowAtOnceSomeOfThemCancelled) {
       if (i % 8 == 1) c.request.outputs = {.dtype = DataType::kBfloat16};
       if (i % 8 == 2) c.request.options.scale = 3;
       if (i % 8 == 3) c.request.add_zero_attn = true;
+      if (i % 8 == 5) c.request.position_encoding = PositionEncoding::kSinusoidal;
       if (i % 8 == 4) c = OfTokens(2, 2, layer_, i);
       cases.push_back(c);
       started.push_back(&calls.Start(IdRequest(c, id)));
@@ -431,10 +432,17 @@ TEST_F(MultiHeadRpcTest, WhatIsWrongIsNamed) {
   ExpectIdle();
 }
 
-// The plan looks at none of so many entries.
+// Whatever is done for every token, nobody counts entries that have none.
 TEST_F(MultiHeadRpcTest, EntriesOfNothingCostNothing) {
   MultiHeadCase c = OfTokens(1, 0, layer_, 1);
+  Random random(1);
+  for (const WeightRole role : {WeightRole::kQueryNorm, WeightRole::kKeyNorm}) {
+    c.weights.tensors[role] = RandomTensor(random, DataType::kFloat32, {16}, 1, c.owners);
+  }
   c.request.query.shape[0] = int64_t{1} << 62;
+  c.request.position_encoding = PositionEncoding::kSinusoidal;
+  c.request.options.rope.emplace().style = RopeStyle::kHalf;
+  c.request.explain = true;
   const Response response = Call(InlineRequest(c));
   EXPECT_THAT(response.output().shape(), ElementsAre(int64_t{1} << 62, 0, kLayerWidth));
 }

@@ -145,6 +145,7 @@ TEST(MultiHeadTest, RequestsThatAreComputedTogetherMayDiffer) {
   std::vector<MultiHeadCase> cases;
   for (uint64_t i = 0; i < 16; ++i) {
     MultiHeadCase c = OfTokens(1, 2, layer, i);
+    if (i % 2 == 1) c.request.position_encoding = PositionEncoding::kSinusoidal;
     if (i % 3 == 1) c.request.add_zero_attn = true;
     if (i % 5 == 1) c.request.options.rope.emplace().style = RopeStyle::kHalf;
     if (i % 7 == 1) c.request.options.scale = 2;
