@@ -27,6 +27,15 @@ float Dot(const float* a, const float* b, int64_t n) {
   return sum;
 }
 
+// Rows outside q_lengths become 0, of [batch, q_len, width].
+void ClearUnused(const AttentionPlan& plan, int64_t width, float* rows) {
+  if (plan.layout == Layout::kPacked) return;
+  const int64_t q_len = plan.dims.q_len;
+  for (int64_t b = 0; b < plan.dims.batch; ++b) {
+    std::fill(rows + (b * q_len + plan.q_used[b]) * width, rows + (b + 1) * q_len * width, 0.0F);
+  }
+}
+
 }  // namespace
 
 void MultiHeadRun::Add(Stage stage) {
@@ -301,6 +310,7 @@ void MultiHeadRun::WriteRow(int64_t row) const {
 }
 
 // Copies what lies between the stages: the projections, or the rest.
+// Of the rest, rows outside q_lengths hold what the memory held before: another's, maybe.
 void MultiHeadRun::Explain(Member& member, bool projected) {
   const MultiHeadPlan& p = member.plan;
   const AttentionPlan& attention = p.attention;
@@ -312,6 +322,7 @@ void MultiHeadRun::Explain(Member& member, bool projected) {
     if (n >= 3) {
       const float* from = name == "context" ? context_ : name == "attention" ? attention_ : hidden_;
       std::memcpy(to, from, member.explain[n].tensor.data.size());
+      ClearUnused(attention, member.explain[n].tensor.shape.back(), to);
       continue;
     }
     const int64_t heads = n == 0 ? dims.heads : dims.kv_heads;

@@ -93,9 +93,7 @@ class MultiHeadRpcTest : public ::testing::Test {
 TEST_F(MultiHeadRpcTest, RandomRequestsGiveTheSameBitsWhereverTheirWeightsAre) {
   const uint64_t seeds = kSanitized ? 20 : 200;
   for (uint64_t seed = 0; seed < seeds; ++seed) {
-    MultiHeadCase c = RandomMultiHeadCase(seed);
-    // What explain gives of rows outside q_lengths is nobody's.
-    if (!c.request.options.q_lengths.empty() && c.request.layout != Layout::kPacked) c.request.explain = false;
+    const MultiHeadCase c = RandomMultiHeadCase(seed);
     SCOPED_TRACE("seed " + std::to_string(seed) + ": " + c.ToString());
     const auto here = RunMultiHead(c);
     ASSERT_THAT(here, IsOk());

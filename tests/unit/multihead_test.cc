@@ -247,6 +247,25 @@ TEST(MultiHeadTest, EmptyInputsGiveEmptyOrBiasedOutputs) {
   EXPECT_EQ(result->attention.rows.empty, 4);
 }
 
+TEST(MultiHeadTest, ExplainGivesZerosOutsideTheLengths) {
+  for (const NormPlacement placement : {NormPlacement::kPost, NormPlacement::kPre}) {
+    MultiHeadCase c = OfTokens(2, 5, LayerCase(), 1);
+    c.request.block->placement = placement;
+    c.request.options.q_lengths = {3, 0};
+    c.request.options.alignment = Alignment::kTopLeft;
+    c.request.explain = true;
+    const auto result = RunMultiHead(c);
+    ASSERT_THAT(result.status(), IsOk());
+    ASSERT_EQ(result->explain.size(), 6U);
+    for (size_t n = 3; n < result->explain.size(); ++n) {
+      SCOPED_TRACE(result->explain[n].name);
+      const std::vector<float> floats = FloatsOf(result->explain[n].tensor);
+      EXPECT_NE(floats[0], 0);
+      EXPECT_EQ(std::vector<float>(floats.begin() + ptrdiff_t{3} * 64, floats.end()), std::vector<float>(7 * 64, 0));
+    }
+  }
+}
+
 TEST(MultiHeadTest, CancelledAndFailedJobsFreeEverything) {
   const MultiHeadCase c = OfTokens(2, 40, LayerCase(), 5);
   BufferPool pool({});
