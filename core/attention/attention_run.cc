@@ -72,7 +72,7 @@ absl::Status AttentionRun::AllocateResults() {
     if (absl::Status s = Allocate(plan_.pairs_dtype, (*planned)->shape, result->emplace()); !s.ok()) return s;
     *data = (*result)->data.data();
   }
-  if (!plan_.mean_weights) return absl::OkStatus();
+  if (!plan_.mean_weights && !plan_.keeps_sums) return absl::OkStatus();
   for (const auto& [buffer, data] : {std::pair{&row_max_, &data_.row_max}, std::pair{&row_sum_, &data_.row_sum}}) {
     auto block = pool_->Allocate(static_cast<size_t>(plan_.rows) * sizeof(float));
     if (!block.ok()) return block.status();

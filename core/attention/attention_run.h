@@ -69,8 +69,9 @@ class AttentionRun {
   AttentionResult TakeResult();
 
   [[nodiscard]] const AttentionPlan& plan() const { return plan_; }
-  // Those of the rows, as lse; nullptr unless asked for.
-  [[nodiscard]] const float* lse() const { return data_.lse; }
+  // Per row, as lse: maximum and sum of its softmax, if the plan keeps them.
+  [[nodiscard]] const float* row_max() const { return data_.row_max; }
+  [[nodiscard]] const float* row_sum() const { return data_.row_sum; }
 
  private:
   // Rows of one entry that a worker computes in one go: a kernel tile, or with averaged

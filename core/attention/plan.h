@@ -128,6 +128,8 @@ struct AttentionPlan {
   bool has_documents = false;
   bool wants_lse = false;
   bool mean_weights = false;
+  // Whether maximum and sum of every row's softmax are kept; averages need them, too.
+  bool keeps_sums = false;
   ScoreStage score_stage = ScoreStage::kUnset;
   std::optional<PairOutputPlan> weights;
   std::optional<PairOutputPlan> scores;

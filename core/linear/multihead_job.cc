@@ -25,6 +25,10 @@ constexpr int64_t kMostRowsShared = 16;
 
 int64_t RowsOf(const MultiHeadPlan& plan) { return std::max(plan.embeddings[0].rows, plan.embeddings[1].rows); }
 
+double PackingFlops(const WeightShapes& shapes) {
+  return kFlopsPerElementPacked * static_cast<double>(ElementsOf(shapes));
+}
+
 bool MayShare(const MultiHeadPlan& plan, const WeightsSource& weights) {
   return weights.registered != nullptr && !plan.explain && RowsOf(plan) <= kMostRowsToShare;
 }
@@ -39,7 +43,7 @@ class MultiHeadJob final : public Job {
   }
 
   absl::StatusOr<int64_t> Prepare() override;
-  absl::Status RunTile(int64_t tile) override { return Stages()[stage_].run(tile); }
+  absl::Status RunTile(int64_t tile) override;
   int64_t NextStage() override;
   bool Join(Job& other) override;
   [[nodiscard]] double StageShare() const override;
@@ -54,12 +58,17 @@ class MultiHeadJob final : public Job {
     int64_t tiles = 0;
   };
 
+  absl::Status PreparePacking();
   [[nodiscard]] const std::vector<Stage>& Stages() const { return group_->run->stages(); }
 
   std::shared_ptr<Group> group_ = std::make_shared<Group>();
   // Of this job's request in the group.
   size_t index_ = 0;
   WeightsSource weights_;
+  // While weights that came with the request are packed; they are in the message.
+  std::shared_ptr<PackedWeights> packing_;
+  std::vector<WeightRole> to_pack_;
+  std::shared_ptr<const void> weights_owner_;
   const EngineKind engine_;
   BufferPool* const pool_;
   const MultiHeadCallback done_;
@@ -69,10 +78,7 @@ class MultiHeadJob final : public Job {
 
 absl::StatusOr<int64_t> MultiHeadJob::Prepare() {
   if (weights_.registered == nullptr) {
-    auto packed = PackedWeights::Pack(weights_.with_request, weights_.shapes);
-    if (!packed.ok()) return packed.status();
-    weights_.registered = *std::move(packed);
-    weights_.with_request = ProjectionWeights();
+    if (absl::Status s = PreparePacking(); !s.ok()) return s;
   }
   group_->run.emplace(std::exchange(group_->requests, {}), weights_.registered, engine_, pool_);
   if (absl::Status s = group_->run->Begin(); !s.ok()) return s;
@@ -80,15 +86,44 @@ absl::StatusOr<int64_t> MultiHeadJob::Prepare() {
     flops_ += stage.flops;
     group_->tiles += stage.tiles;
   }
-  return Stages().empty() ? 0 : Stages()[0].tiles;
+  if (Stages().empty()) return 0;
+  return to_pack_.empty() ? Stages()[0].tiles : static_cast<int64_t>(to_pack_.size());
+}
+
+// Packing is a stage of its own, a matrix a tile, since it may take longer than all the rest.
+absl::Status MultiHeadJob::PreparePacking() {
+  auto packed = PackedWeights::Begin(weights_.with_request, weights_.shapes);
+  if (!packed.ok()) return packed.status();
+  packing_ = *std::move(packed);
+  weights_.registered = packing_;
+  weights_owner_ = group_->requests[0].request.owner;
+  for (const WeightRoleInfo& info : WeightRoles()) {
+    if (info.kind == WeightKind::kMatrix && weights_.shapes.has(info.role)) to_pack_.push_back(info.role);
+  }
+  flops_ = PackingFlops(weights_.shapes);
+  return absl::OkStatus();
+}
+
+absl::Status MultiHeadJob::RunTile(int64_t tile) {
+  if (packing_ == nullptr) return Stages()[stage_].run(tile);
+  return packing_->PackMatrix(weights_.with_request, to_pack_[static_cast<size_t>(tile)]);
 }
 
 int64_t MultiHeadJob::NextStage() {
-  ++stage_;
+  if (packing_ != nullptr) {
+    packing_.reset();
+    weights_.with_request = ProjectionWeights();
+    weights_owner_.reset();
+  } else {
+    ++stage_;
+  }
   return stage_ < Stages().size() ? Stages()[stage_].tiles : 0;
 }
 
-double MultiHeadJob::StageShare() const { return flops_ > 0 ? Stages()[stage_].flops / flops_ : 1; }
+double MultiHeadJob::StageShare() const {
+  if (packing_ != nullptr) return PackingFlops(weights_.shapes) / flops_;
+  return flops_ > 0 ? Stages()[stage_].flops / flops_ : 1;
+}
 
 bool MultiHeadJob::Join(Job& other) {
   // Only jobs of this kind have its keys.
@@ -113,6 +148,8 @@ void MultiHeadJob::Done(const absl::Status& status, const JobTimings& timings) {
   // Whoever holds the job for longer holds nothing that grows.
   group_.reset();
   weights_ = WeightsSource();
+  packing_.reset();
+  weights_owner_.reset();
   if (status.ok()) {
     done_(std::move(result), timings);
   } else {
@@ -140,7 +177,7 @@ JobSpec MultiHeadJobSpec(const PlannedMultiHead& planned, const WeightsSource& w
   if (weights.registered == nullptr) {
     // As it came and packed.
     spec.bytes += 2 * PackedWeights::BytesFor(weights.shapes);
-    spec.flops += kFlopsPerElementPacked * static_cast<double>(ElementsOf(weights.shapes));
+    spec.flops += PackingFlops(weights.shapes);
   }
   return spec;
 }

@@ -215,7 +215,8 @@ absl::Status PlanPositions(const MultiHeadRequest& request, const WeightShapes& 
   const auto spans = {std::tuple{&attention.queries, &attention.q_position, &attention.q_used, "query"},
                       std::tuple{&attention.keys, &attention.k_position, &attention.visibility.kv_end, "key"}};
   bool lengths_differ = attention.dims.q_len != attention.dims.kv_len;
-  for (int64_t b = 0; b < attention.dims.batch && attention.layout == Layout::kPacked; ++b) {
+  const bool packed = attention.layout == Layout::kPacked;
+  for (int64_t b = 0; b < attention.dims.batch && packed; ++b) {
     lengths_differ = lengths_differ || attention.queries.count[b] != attention.keys.count[b];
   }
   if (lengths_differ && request.options.alignment == Alignment::kUnset) {
@@ -224,9 +225,11 @@ absl::Status PlanPositions(const MultiHeadRequest& request, const WeightShapes& 
                         "BOTTOM_RIGHT or OFFSET");
   }
   // Entries that are alike are not counted: there may be 2^62 of them, of no tokens.
-  const bool alike = attention.q_position.uniform() && attention.k_position.uniform();
+  const bool alike = !(packed && lengths_differ) && attention.q_position.uniform() && attention.k_position.uniform();
   for (int64_t b = 0; b < (alike ? std::min<int64_t>(1, attention.dims.batch) : attention.dims.batch); ++b) {
-    if (attention.q_position[b] == attention.k_position[b]) continue;
+    // Entries of other lengths begin elsewhere in a packed tensor.
+    const bool same_length = !packed || attention.queries.count[b] == attention.keys.count[b];
+    if (attention.q_position[b] == attention.k_position[b] && same_length) continue;
     // Keys that are the queries, but at other positions.
     if (request.block && request.block->placement == NormPlacement::kPre && plan.embeddings[1].tensor == 0) {
       return InvalidField("position_encoding",
@@ -350,7 +353,8 @@ void PlanCost(const WeightShapes& weights, MultiHeadPlan& plan) {
     plan.linear_flops += static_cast<double>(matrices) * product(rows, plan.output_width, plan.block->ffn_dim);
     floats += rows * (2 * plan.output_width + (matrices - 1) * plan.block->ffn_dim);
   }
-  if (plan.has_extra_key) floats += 2 * plan.attention.rows;
+  if (plan.has_extra_key) floats += 3 * plan.attention.rows;
+  if (plan.explain) floats += rows * plan.output_width;
   plan.bytes = floats * static_cast<int64_t>(sizeof(float));
 }
 
@@ -415,9 +419,8 @@ absl::StatusOr<MultiHeadPlan> PlanMultiHead(const MultiHeadRequest& request, con
   plan.norm_epsilon = request.norm_epsilon.value_or(1e-6F);
   if (absl::Status s = CheckEpsilon("norm_epsilon", plan.norm_epsilon); !s.ok()) return s;
   plan.add_zero_attn = request.add_zero_attn;
-  plan.wants_lse = request.outputs.lse;
   plan.has_extra_key = weights.has(Role::kExtraKey);
-  if (plan.has_extra_key) plan.attention.wants_lse = true;
+  plan.attention.keeps_sums = plan.has_extra_key;
   if (plan.add_zero_attn) plan.attention.has_sinks = true;
   if (absl::Status s = PlanPositions(request, weights, plan); !s.ok()) return s;
   if (request.block.has_value()) {

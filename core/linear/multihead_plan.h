@@ -66,8 +66,6 @@ struct MultiHeadPlan {
   float norm_epsilon = 1e-6F;
   std::optional<BlockPlan> block;
   bool explain = false;
-  // Whether lse was asked for; the attention has it whenever it needs it.
-  bool wants_lse = false;
 
   DataType output_dtype = DataType::kFloat32;
   std::vector<int64_t> output_shape;

@@ -198,7 +198,6 @@ MultiHeadResult MultiHeadRun::TakeResult(size_t i) {
   result.attention = member.attention->TakeResult();
   result.attention.output = std::move(member.output);
   result.attention.flops += member.plan.linear_flops;
-  if (!member.plan.wants_lse) result.attention.lse.reset();
   result.explain = std::move(member.explain);
   return result;
 }

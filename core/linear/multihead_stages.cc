@@ -207,7 +207,10 @@ void MultiHeadRun::AddExtraValue(const TokenBlock& block) {
   for (int64_t t = block.begin; t < std::min(block.end, attention.q_used[block.b]); ++t) {
     for (int64_t h = 0; h < dims.heads; ++h) {
       const int64_t at = attention.LseAt(block.b, h, t);
-      const float weight = std::exp(member.extra_scores[at] - member.attention->lse()[at]);
+      const float sum = member.attention->row_sum()[at];
+      // A row of scores that are all -inf weighs nothing.
+      if (sum == 0) continue;
+      const float weight = std::exp(member.extra_scores[at] - member.attention->row_max()[at]) / sum;
       const float* value = vector(Role::kExtraValue) + h / dims.group() * dims.value_dim;
       float* row = base + attention.OutputAt(block.b, h, t);
       for (int64_t i = 0; i < dims.value_dim; ++i) row[i] = std::fma(weight, value[i], row[i]);

@@ -23,22 +23,34 @@ absl::Status CopyAsFloats(const TensorView& tensor, Scratch& floats) {
 
 }  // namespace
 
-absl::StatusOr<std::shared_ptr<const PackedWeights>> PackedWeights::Pack(const ProjectionWeights& weights,
-                                                                         const WeightShapes& shapes) {
+absl::StatusOr<std::shared_ptr<PackedWeights>> PackedWeights::Begin(const ProjectionWeights& weights,
+                                                                    const WeightShapes& shapes) {
   auto packed = std::make_shared<PackedWeights>();
   packed->shapes_ = shapes;
   for (const WeightRoleInfo& info : WeightRoles()) {
     const auto& tensor = weights.tensors[info.role];
-    if (!tensor.has_value()) continue;
-    if (info.kind != WeightKind::kMatrix) {
-      if (absl::Status s = CopyAsFloats(*tensor, packed->floats_[info.role]); !s.ok()) return s;
-      continue;
-    }
-    absl::StatusOr<PackedMatrix> matrix = PackedMatrix::Pack(*tensor, weights.orientation);
-    if (!matrix.ok()) return matrix.status();
-    packed->matrices_[info.role] = *std::move(matrix);
+    if (!tensor.has_value() || info.kind == WeightKind::kMatrix) continue;
+    if (absl::Status s = CopyAsFloats(*tensor, packed->floats_[info.role]); !s.ok()) return s;
   }
   return packed;
+}
+
+absl::Status PackedWeights::PackMatrix(const ProjectionWeights& weights, WeightRole role) {
+  absl::StatusOr<PackedMatrix> matrix = PackedMatrix::Pack(*weights.tensors[role], weights.orientation);
+  if (!matrix.ok()) return matrix.status();
+  matrices_[role] = *std::move(matrix);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::shared_ptr<const PackedWeights>> PackedWeights::Pack(const ProjectionWeights& weights,
+                                                                         const WeightShapes& shapes) {
+  absl::StatusOr<std::shared_ptr<PackedWeights>> packed = Begin(weights, shapes);
+  if (!packed.ok()) return packed.status();
+  for (const WeightRoleInfo& info : WeightRoles()) {
+    if (info.kind != WeightKind::kMatrix || !weights.tensors[info.role].has_value()) continue;
+    if (absl::Status s = (*packed)->PackMatrix(weights, info.role); !s.ok()) return s;
+  }
+  return *std::move(packed);
 }
 
 int64_t PackedWeights::BytesFor(const WeightShapes& shapes) {

@@ -12,13 +12,20 @@
 
 namespace attnd {
 
-// Immutable, so thread-safe. Shared by the store and the requests that use it.
+// Immutable once packed, so thread-safe then. Shared by the store and the requests that use it.
 class PackedWeights {
  public:
   // Packs everything, in float32. kResourceExhausted without memory. REQUIRES:
   // CheckWeights(weights) returned `shapes`.
   static absl::StatusOr<std::shared_ptr<const PackedWeights>> Pack(const ProjectionWeights& weights,
                                                                    const WeightShapes& shapes);
+
+  // The same in steps: all but the matrices, which PackMatrix adds, of each role that is there
+  // once, from several threads at the same time. Until then matrix() is empty, but in its place.
+  static absl::StatusOr<std::shared_ptr<PackedWeights>> Begin(const ProjectionWeights& weights,
+                                                              const WeightShapes& shapes);
+  absl::Status PackMatrix(const ProjectionWeights& weights, WeightRole role);
+
   // Memory that Pack will take.
   static int64_t BytesFor(const WeightShapes& shapes);
 

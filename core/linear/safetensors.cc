@@ -48,22 +48,39 @@ absl::Status BadTensor(const std::string& file, const std::string& tensor, const
 }
 
 // Notices what a parsed document no longer shows: names given twice, and nesting deeper
-// than the format has, which it also keeps out of memory.
-class HeaderWatch {
+// than the format has, which is kept out of memory so. A pass of its own: the parser's
+// callbacks take time in the square of an object's size.
+class HeaderWatch final : public nlohmann::json_sax<json> {
  public:
-  // False: what follows is not kept.
-  bool operator()(int depth, json::parse_event_t event, const json& parsed) {
-    if (!problem_.empty()) return false;
-    if (event == json::parse_event_t::object_start || event == json::parse_event_t::array_start) {
-      if (depth >= kMaxDepth) problem_ = "the header is nested deeper than the format allows";
-    }
-    if (event == json::parse_event_t::object_start) names_.emplace_back();
-    if (event == json::parse_event_t::object_end) names_.pop_back();
-    if (event == json::parse_event_t::key) {
-      const auto& name = parsed.get_ref<const std::string&>();
-      if (!names_.back().insert(name).second) problem_ = absl::StrCat("the header has ", QuotedName(name), " twice");
-    }
-    return problem_.empty();
+  bool null() override { return true; }
+  bool boolean(bool /*value*/) override { return true; }
+  bool number_integer(number_integer_t /*value*/) override { return true; }
+  bool number_unsigned(number_unsigned_t /*value*/) override { return true; }
+  bool number_float(number_float_t /*value*/, const string_t& /*text*/) override { return true; }
+  bool string(string_t& /*value*/) override { return true; }
+  bool binary(binary_t& /*value*/) override { return true; }
+  bool start_object(size_t /*elements*/) override {
+    names_.emplace_back();
+    return Deeper();
+  }
+  bool end_object() override {
+    names_.pop_back();
+    --depth_;
+    return true;
+  }
+  bool start_array(size_t /*elements*/) override { return Deeper(); }
+  bool end_array() override {
+    --depth_;
+    return true;
+  }
+  bool key(string_t& name) override {
+    if (names_.back().insert(name).second) return true;
+    problem_ = absl::StrCat("the header has ", QuotedName(name), " twice");
+    return false;
+  }
+  bool parse_error(size_t /*position*/, const std::string& /*token*/, const json::exception& /*error*/) override {
+    problem_ = "the header is not valid JSON";
+    return false;
   }
 
   // Empty if nothing was noticed.
@@ -71,6 +88,14 @@ class HeaderWatch {
 
  private:
   static constexpr int kMaxDepth = 3;
+
+  bool Deeper() {
+    if (++depth_ <= kMaxDepth) return true;
+    problem_ = "the header is nested deeper than the format allows";
+    return false;
+  }
+
+  int depth_ = 0;
   // Of the objects that are open, innermost last.
   std::vector<std::set<std::string>> names_;
   std::string problem_;
@@ -79,11 +104,9 @@ class HeaderWatch {
 absl::StatusOr<json> ParseHeader(std::span<const std::byte> header, const std::string& file) {
   const auto* text = reinterpret_cast<const char*>(header.data());
   HeaderWatch watch;
-  json document = json::parse(
-      text, text + header.size(),
-      [&watch](int depth, json::parse_event_t event, json& parsed) { return watch(depth, event, parsed); },
-      /*allow_exceptions=*/false);
+  (void)json::sax_parse(text, text + header.size(), &watch);
   if (!watch.problem().empty()) return BadFile(file, watch.problem());
+  json document = json::parse(text, text + header.size(), nullptr, /*allow_exceptions=*/false);
   if (document.is_discarded()) return BadFile(file, "the header is not valid JSON");
   if (!document.is_object()) return BadFile(file, "the header is not a JSON object");
   return document;

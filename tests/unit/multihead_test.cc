@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <span>
@@ -223,6 +224,67 @@ TEST(MultiHeadTest, EntriesOfABatchAreWhatTheyAreAlone) {
           << len << " tokens, entry " << b;
     }
   }
+}
+
+// Sequences of other lengths begin elsewhere in the same tensor, so their keys are at other positions.
+TEST(MultiHeadTest, PackedKeysThatAreTheQueriesHaveThePositionsOfTheirOwnSequences) {
+  for (const auto encoding : {PositionEncoding::kSinusoidal, PositionEncoding::kLearned}) {
+    MultiHeadCase c = OfTokens(1, 5, LayerCase(), 8);
+    c.request.block.reset();
+    c.request.query.shape = {5, 64};
+    c.request.layout = Layout::kPacked;
+    c.request.options.q_lengths = {2, 3};
+    c.request.options.kv_lengths = {3, 2};
+    c.request.options.alignment = Alignment::kTopLeft;
+    c.request.position_encoding = encoding;
+    Random random(4);
+    c.weights.tensors[Role::kPositionTable] = RandomTensor(random, DataType::kFloat32, {3, 64}, 1, c.owners);
+    MultiHeadCase said = c;
+    said.request.key = c.request.query;
+    const auto result = RunMultiHead(c);
+    const auto wanted = RunMultiHead(said);
+    ASSERT_THAT(result.status(), IsOk());
+    ASSERT_THAT(wanted.status(), IsOk());
+    ExpectSameResults(*result, *wanted);
+    const auto exact = ReferenceMultiHead<double>(c.request, c.weights);
+    const ResultTensor& output = result->attention.output;
+    EXPECT_TRUE(
+        AlmostEqual(FloatsOf(output), exact.output, OutputTolerance(c.request, c.weights, exact), output.shape));
+  }
+}
+
+// One key and the extra one with equal scores, however large: each has half of the weight.
+TEST(MultiHeadTest, TheExtraKeyIsWeighedLikeAnyOther) {
+  for (const float score : {0.0F, 30.0F, 1000.0F, 16384.0F, 1048576.0F}) {
+    MultiHeadCase c;
+    c.request.query = Floats({1, 1, 1}, {1}, c.owners);
+    c.request.heads = 1;
+    c.request.options.scale = 1;
+    c.weights.orientation = Orientation::kInOut;
+    c.weights.tensors[Role::kQuery] = Floats({1, 1}, {1}, c.owners);
+    c.weights.tensors[Role::kKey] = Floats({1, 1}, {score}, c.owners);
+    c.weights.tensors[Role::kValue] = Floats({1, 1}, {0}, c.owners);
+    c.weights.tensors[Role::kExtraKey] = Floats({1}, {score}, c.owners);
+    c.weights.tensors[Role::kExtraValue] = Floats({1}, {1}, c.owners);
+    const auto result = RunMultiHead(c);
+    ASSERT_THAT(result.status(), IsOk());
+    EXPECT_EQ(FloatsOf(result->attention.output), std::vector<float>{.5F}) << score;
+  }
+}
+
+TEST(MultiHeadTest, AnExtraKeyOfMinusInfinityLeavesARowEmpty) {
+  constexpr float kNegInf = -std::numeric_limits<float>::infinity();
+  MultiHeadCase c = PrintedCase({0});
+  c.request.query = Floats({1, 2, 4}, {1, 0, 0, 0, 1, 0, 0, 0}, c.owners);
+  c.weights.tensors[Role::kQkvBias].reset();
+  c.weights.tensors[Role::kQkv] = Floats({4, 12}, std::vector<float>(48, 1), c.owners);
+  c.weights.tensors[Role::kExtraKey] = Floats({4}, std::vector<float>(4, kNegInf), c.owners);
+  c.weights.tensors[Role::kExtraValue] = Floats({4}, {1, 2, 3, 4}, c.owners);
+  c.request.outputs.lse = true;
+  const auto result = RunMultiHead(c);
+  ASSERT_THAT(result.status(), IsOk());
+  EXPECT_EQ(FloatsOf(result->attention.output), std::vector<float>(8, 0));
+  EXPECT_EQ(FloatsOf(*result->attention.lse), std::vector<float>(4, kNegInf));
 }
 
 TEST(MultiHeadTest, EmptyInputsGiveEmptyOrBiasedOutputs) {

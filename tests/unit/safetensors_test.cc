@@ -179,6 +179,19 @@ const std::vector<BadFile>& BadFiles() {
 INSTANTIATE_TEST_SUITE_P(Table, BadSafetensorsTest, ValuesIn(BadFiles()),
                          [](const TestParamInfo<BadFile>& bad) { return std::string(bad.param.name); });
 
+// In time that grows with the header: in its square this would take an hour.
+TEST(SafetensorsTest, ReadsHeadersOfVeryManyTensors) {
+  constexpr int kTensors = 300'000;
+  std::string header = "{";
+  for (int i = 0; i < kTensors; ++i) {
+    header += (i == 0 ? "\"t" : ",\"t") + std::to_string(i) + R"(":{"dtype":"U8","shape":[1],"data_offsets":[)" +
+              std::to_string(i) + "," + std::to_string(i + 1) + "]}";
+  }
+  const auto file = Safetensors::Parse(Contents(File(header + "}", kTensors)), "f");
+  ASSERT_THAT(file.status(), IsOk());
+  EXPECT_EQ(file->tensors().size(), kTensors);
+}
+
 TEST(SafetensorsTest, AnyTruncationOfAFileIsRefused) {
   const std::string whole = File(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 8);
   for (size_t size = 0; size < whole.size(); ++size) {
