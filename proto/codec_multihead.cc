@@ -63,8 +63,9 @@ absl::Status ReadWeights(const Wire& wire, const Skeleton& skeleton, MultiHeadCa
       return ReadProjectionWeights("inline", wire.inline_(), skeleton, call.with_request.emplace());
     case Wire::kWeightsId:
       call.weights_id = wire.weights_id();
-      if (call.weights_id.empty())
+      if (call.weights_id.empty()) {
         return InvalidField("weights_id", "is empty; the id of registered weights is needed");
+      }
       return absl::OkStatus();
     case Wire::kWeightsAlias:
       call.weights_alias = wire.weights_alias();

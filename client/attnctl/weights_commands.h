@@ -9,7 +9,7 @@
 #include "client/client.h"
 #include "client/push_weights.h"
 
-namespace CLI {
+namespace CLI {  // NOLINT(readability-identifier-naming): theirs
 class App;
 class Option;
 }  // namespace CLI

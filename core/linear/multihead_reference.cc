@@ -19,7 +19,7 @@ struct Rows {
 
   [[nodiscard]] int64_t count() const { return width == 0 ? 0 : static_cast<int64_t>(numbers.size()) / width; }
   Real& at(int64_t row, int64_t i) { return numbers[static_cast<size_t>(row * width + i)]; }
-  Real at(int64_t row, int64_t i) const { return numbers[static_cast<size_t>(row * width + i)]; }
+  [[nodiscard]] Real at(int64_t row, int64_t i) const { return numbers[static_cast<size_t>(row * width + i)]; }
 };
 
 template <typename Real>
@@ -164,7 +164,8 @@ Rows<Real> Chain<Real>::Embeddings(const TensorView& tensor, bool query, const s
       const int64_t position = t + (query ? e.q_position : e.k_position);
       if (learned && (position < 0 || position >= static_cast<int64_t>(table.size()) / x.width)) continue;
       for (int64_t i = 0; i < x.width; ++i) {
-        const double frequency = std::pow(10000.0, -static_cast<double>(i / 2 * 2) / static_cast<double>(x.width));
+        const int64_t pair = i - i % 2;
+        const double frequency = std::pow(10000.0, -static_cast<double>(pair) / static_cast<double>(x.width));
         const double angle = static_cast<double>(position) * frequency;
         const double sine = i % 2 == 0 ? std::sin(angle) : std::cos(angle);
         x.at((query ? e.q_begin : e.kv_begin) + t, i) +=

@@ -102,7 +102,7 @@ class MultiHeadRun {
   void Add(Stage stage);
   void AddRows(int64_t rows, int64_t width, std::function<void(int64_t row)> f);
   // For tokens of those of `which` that have rows of their own.
-  void AddTokens(std::vector<int> which, int64_t width, std::function<void(const TokenBlock&)> f);
+  void AddTokens(const std::vector<int>& which, int64_t width, std::function<void(const TokenBlock&)> f);
   void AddStages();
   void AddProjections();
   void AddTurning();

@@ -49,7 +49,7 @@ void MultiHeadRun::AddRows(int64_t rows, int64_t width, std::function<void(int64
   }));
 }
 
-void MultiHeadRun::AddTokens(std::vector<int> which, int64_t width, std::function<void(const TokenBlock&)> f) {
+void MultiHeadRun::AddTokens(const std::vector<int>& which, int64_t width, std::function<void(const TokenBlock&)> f) {
   auto blocks = std::make_shared<std::vector<TokenBlock>>();
   for (size_t m = 0; m < members_.size(); ++m) {
     const AttentionPlan& attention = members_[m]->plan.attention;
@@ -126,7 +126,7 @@ void MultiHeadRun::AddProjections() {
     product.rows = rows_[i];
     product.y = {projected_[i], projection.columns.size()};
   }
-  Add(ProductStage(std::move(products)));
+  Add(ProductStage(products));
   if (!p.explain) return;
   Add(RowStage(1, 1, [this](int64_t /*begin*/, int64_t /*end*/) {
     Explain(*members_.front(), /*projected=*/true);

@@ -57,9 +57,9 @@ enum class WeightKind {
 };
 
 struct WeightRoleInfo {
-  WeightRole role;
   // The contract's: "w_query", "block.w_up".
   const char* name;
+  WeightRole role;
   WeightKind kind;
 };
 

@@ -108,7 +108,7 @@ absl::Status RunTile(const MatrixProduct& p, const Grid& grid, int64_t tile) {
 
 }  // namespace
 
-Stage ProductStage(std::vector<MatrixProduct> products) {
+Stage ProductStage(const std::vector<MatrixProduct>& products) {
   struct Part {
     MatrixProduct product;
     Grid grid;

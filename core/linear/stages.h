@@ -43,7 +43,7 @@ struct MatrixProduct {
 };
 
 // All products together.
-Stage ProductStage(std::vector<MatrixProduct> products);
+Stage ProductStage(const std::vector<MatrixProduct>& products);
 
 // f(begin, end) for ranges of [0, rows), whose cost is `flops_per_row` each.
 Stage RowStage(int64_t rows, double flops_per_row, std::function<absl::Status(int64_t begin, int64_t end)> f);

@@ -109,7 +109,7 @@ class WeightStore {
   absl::StatusOr<bool> Reuse(std::string_view id, std::string_view alias);
 
   // `name` is an id or an alias. kNotFound if unknown.
-  absl::StatusOr<WeightsInfo> Describe(std::string_view name) const;
+  [[nodiscard]] absl::StatusOr<WeightsInfo> Describe(std::string_view name) const;
   // Most recently used first.
   [[nodiscard]] std::vector<WeightsInfo> List() const;
   // Forgets weights and their names and returns their id. Those in use are finished with

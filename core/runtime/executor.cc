@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "core/runtime/admission.h"
+#include "core/runtime/job_entry.h"
 #include "core/runtime/mutex.h"
 #include "core/runtime/speed_meter.h"
 
@@ -42,50 +43,7 @@ class Executor::Impl {
   double PredictSeconds(double flops) const ATTND_EXCLUDES(mutex_);
 
  private:
-  // An admitted job. Invariants:
-  //  - it is in jobs_ until Done is due, and in runnable_ iff a step of it may be claimed
-  //  - steps_running counts Prepare and tiles in progress
-  //  - after `end` is set, no step is claimed; Done is due when steps_running reaches 0
-  //  - a job that joined another has a `leader`, is not in runnable_ and counts the leader's
-  //    whole work as a step of its own
-  struct Entry {
-    std::shared_ptr<Job> job;
-    JobSpec spec;
-    uint64_t sequence = 0;
-    // Position in the fair order, in predicted seconds of service.
-    double service_tag = 0;
-    int64_t round = 0;
-    bool prepared = false;
-    int64_t tiles = 0;
-    int64_t next_tile = 0;
-    int64_t tiles_done = 0;
-    int steps_running = 0;
-    double predicted_seconds = 0;
-    // Of the tiles that are done.
-    double seconds_done = 0;
-    // Of a tile of the stage.
-    double tile_share = 0;
-    std::optional<absl::Status> end;
-    Entry* leader = nullptr;
-    std::vector<Entry*> riders;
-    // The end of a leader that goes on for its riders.
-    std::optional<absl::Status> own_end;
-    Time submitted;
-    std::optional<Time> taken;
-    std::optional<Time> compute_begin;
-    JobTimings timings;
-
-    [[nodiscard]] auto Rank() const {
-      return std::make_tuple(-int64_t{spec.priority}, round, spec.deadline.value_or(Time::max()), sequence);
-    }
-    [[nodiscard]] double TileSeconds() const { return predicted_seconds * tile_share; }
-    [[nodiscard]] double SecondsLeft() const { return predicted_seconds - seconds_done; }
-    [[nodiscard]] bool Late(Time now) const { return spec.deadline.has_value() && *spec.deadline <= now; }
-    // Whether somebody waits for the work of this leader.
-    [[nodiscard]] bool HasLiveRiders() const {
-      return std::any_of(riders.begin(), riders.end(), [](const Entry* rider) { return !rider->end.has_value(); });
-    }
-  };
+  using Entry = JobEntry;
   struct ByRank {
     bool operator()(const Entry* a, const Entry* b) const { return a->Rank() < b->Rank(); }
   };

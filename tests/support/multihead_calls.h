@@ -30,16 +30,25 @@ inline v1::MultiHeadAttendRequest WireOf(codec::MultiHeadCall call) {
 
 // With its weights.
 inline v1::MultiHeadAttendRequest InlineRequest(const MultiHeadCase& c) {
-  return WireOf({.request = c.request, .with_request = c.weights});
+  codec::MultiHeadCall call;
+  call.request = c.request;
+  call.with_request = c.weights;
+  return WireOf(call);
 }
 
 // With weights that were registered.
 inline v1::MultiHeadAttendRequest IdRequest(const MultiHeadCase& c, const std::string& id) {
-  return WireOf({.request = c.request, .weights_id = id});
+  codec::MultiHeadCall call;
+  call.request = c.request;
+  call.weights_id = id;
+  return WireOf(call);
 }
 
 inline v1::MultiHeadAttendRequest AliasRequest(const MultiHeadCase& c, const std::string& alias) {
-  return WireOf({.request = c.request, .weights_alias = alias});
+  codec::MultiHeadCall call;
+  call.request = c.request;
+  call.weights_alias = alias;
+  return WireOf(call);
 }
 
 inline grpc::Status MultiHeadAttend(v1::AttentionService::Stub& stub, const v1::MultiHeadAttendRequest& request,
