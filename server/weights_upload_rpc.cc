@@ -25,6 +25,8 @@ class RegisterWeightsCall final : public ClientStreamCall<grpc::ByteBuffer, grpc
     scope_.rpcs->RequestRegisterWeights(&context_, &reader_, queue_, queue_, AcceptedTag());
   }
   ~RegisterWeightsCall() override { scope_.uploads->Leave(this); }
+  RegisterWeightsCall(const RegisterWeightsCall&) = delete;
+  RegisterWeightsCall& operator=(const RegisterWeightsCall&) = delete;
 
   void EndIfWaiting(Time since, const absl::Status& status) override;
 
