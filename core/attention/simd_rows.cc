@@ -191,9 +191,11 @@ HWY_EXPORT(AddScaledRow);
 HWY_EXPORT(AddAlibiRow);
 
 void LoadRow(const std::byte* source, DataType dtype, int64_t n, float* destination) {
+  if (n == 0) return;  // memcpy takes no null pointers
   HWY_DYNAMIC_DISPATCH(LoadRow)(source, dtype, n, destination);
 }
 void StoreRow(const float* source, int64_t n, DataType dtype, std::byte* destination) {
+  if (n == 0) return;  // memcpy takes no null pointers
   HWY_DYNAMIC_DISPATCH(StoreRow)(source, n, dtype, destination);
 }
 bool AllFiniteRow(const std::byte* source, DataType dtype, int64_t n) {
