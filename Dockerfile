@@ -3,8 +3,8 @@ RUN apt-get update \
  && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
       cmake g++ ninja-build pkg-config \
       libabsl-dev libbenchmark-dev libcivetweb-dev libcli11-dev libdnnl-dev libgmock-dev \
-      libgrpc++-dev libgtest-dev libhwy-dev libprotobuf-dev libspdlog-dev libssl-dev nlohmann-json3-dev \
-      prometheus-cpp-dev protobuf-compiler protobuf-compiler-grpc \
+      libgrpc++-dev libgtest-dev libhwy-dev libprotobuf-dev libspdlog-dev libssl-dev libxxhash-dev libyaml-cpp-dev \
+      nlohmann-json3-dev prometheus-cpp-dev protobuf-compiler protobuf-compiler-grpc \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .

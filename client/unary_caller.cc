@@ -1,16 +1,12 @@
 #include "client/unary_caller.h"
 
-#include <grpcpp/create_channel.h>
-#include <grpcpp/security/credentials.h>
-#include <grpcpp/support/channel_arguments.h>
-
 #include <algorithm>
-#include <limits>
 #include <random>
 #include <thread>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "client/channel.h"
 
 namespace attnd {
 namespace {
@@ -19,22 +15,6 @@ using std::chrono::milliseconds;
 
 // Longer than anyone waits; keeps sums with the clock from overflowing.
 constexpr milliseconds kUnbounded = std::chrono::hours(24 * 365);
-
-std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address, bool resends) {
-  grpc::ChannelArguments arguments;
-  arguments.SetMaxReceiveMessageSize(-1);
-  arguments.SetMaxSendMessageSize(-1);
-  // gRPC sends a call again by itself if the server never saw it; for that it must keep the
-  // request, of any size. All other retries are ours, because gRPC's cannot tell
-  // RESOURCE_EXHAUSTED with a hint from one without.
-  arguments.SetInt(GRPC_ARG_PER_RPC_RETRY_BUFFER_SIZE, std::numeric_limits<int>::max());
-  arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, resends ? 1 : 0);
-  // A server that restarts is found again within the pauses of the retry policy.
-  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
-  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
-}
 
 bool IsPrintableAscii(const std::string& text) {
   return std::all_of(text.begin(), text.end(), [](char c) { return c >= ' ' && c <= '~'; });
@@ -52,19 +32,13 @@ Duration Jittered(Duration pause) {
   return std::chrono::duration_cast<Duration>(pause * factor(random));
 }
 
-// The part of a nested gRPC message that says why: what follows the last ": ".
-std::string InnermostReason(const std::string& message) {
-  const size_t colon = message.rfind(": ");
-  return colon == std::string::npos ? message : message.substr(colon + 2);
-}
-
 }  // namespace
 
 UnaryCaller::UnaryCaller(const ClientOptions& options)
     : options_(options),
-      channel_(MakeChannel(options.address, /*resends=*/true)),
+      channel_(MakeChannel(options.address, {.resends = true})),
       stub_(channel_),
-      upload_channel_(MakeChannel(options.address, /*resends=*/false)),
+      upload_channel_(MakeChannel(options.address, {.resends = false})),
       upload_stub_(upload_channel_) {}
 
 absl::StatusOr<grpc::ByteBuffer> UnaryCaller::Call(const std::string& method, const grpc::ByteBuffer& request,
@@ -188,8 +162,9 @@ absl::Status UnaryCaller::ToStatus(const grpc::Status& status, milliseconds time
   std::string message = status.error_message();
   const auto broken = [](grpc::Channel& channel) { return channel.GetState(false) == GRPC_CHANNEL_TRANSIENT_FAILURE; };
   if (code == absl::StatusCode::kUnavailable && (broken(*channel_) || broken(*upload_channel_))) {
-    message = absl::StrCat("no server at ", options_.address, " (", InnermostReason(message), ")");
-  } else if (code == absl::StatusCode::kDeadlineExceeded && message == "Deadline Exceeded") {
+    return NoServerAt(options_.address, message);
+  }
+  if (code == absl::StatusCode::kDeadlineExceeded && message == "Deadline Exceeded") {
     message = absl::StrCat("no answer from ", options_.address, " within ", TimeString(timeout));
   }
   return {code, message};

@@ -54,10 +54,10 @@ std::vector<Chunk> EncodeMergeRequest(const MergeInputs& inputs) {
   using Wire = v1::MergeRequest;
   ChunkWriter out;
   for (const PartialResult& part : inputs.parts) {
-    ChunkWriter inner;
-    WriteTensor(v1::PartialResult::kOutputFieldNumber, part.output, inner);
-    WriteTensor(v1::PartialResult::kLseFieldNumber, part.lse, inner);
-    out.Message(Wire::kPartsFieldNumber, std::move(inner));
+    out.Message(Wire::kPartsFieldNumber, [&] {
+      WriteTensor(v1::PartialResult::kOutputFieldNumber, part.output, out);
+      WriteTensor(v1::PartialResult::kLseFieldNumber, part.lse, out);
+    });
   }
   if (inputs.sinks) WriteTensor(Wire::kSinksFieldNumber, *inputs.sinks, out);
   Wire small;

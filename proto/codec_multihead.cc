@@ -21,7 +21,7 @@ using Wire = v1::MultiHeadAttendRequest;
 FieldSet UnservedFields() {
   FieldSet unserved;
   for (const int number : {v1::Outputs::kTopKFieldNumber, v1::Outputs::kDiagnosticsFieldNumber}) {
-    unserved.insert(v1::Outputs::descriptor()->FindFieldByNumber(number));
+    unserved.push_back(v1::Outputs::descriptor()->FindFieldByNumber(number));
   }
   return unserved;
 }
@@ -129,13 +129,15 @@ std::vector<Chunk> EncodeMultiHeadRequest(const MultiHeadCall& call) {
   WriteTensor(Wire::kQueryFieldNumber, request.query, out);
   if (request.key) WriteTensor(Wire::kKeyFieldNumber, *request.key, out);
   if (request.value) WriteTensor(Wire::kValueFieldNumber, *request.value, out);
-  if (call.with_request) out.Message(Wire::kInlineFieldNumber, WriteProjectionWeights(*call.with_request));
+  if (call.with_request) {
+    out.Message(Wire::kInlineFieldNumber, [&] { WriteProjectionWeights(*call.with_request, out); });
+  }
   Wire weights;
   if (!call.weights_id.empty()) weights.set_weights_id(call.weights_id);
   if (!call.weights_alias.empty()) weights.set_weights_alias(call.weights_alias);
   out.Fields(weights);
   out.Fields(SmallFields(request));
-  out.Message(Wire::kOptionsFieldNumber, WriteOptions(request.options));
+  out.Message(Wire::kOptionsFieldNumber, [&] { WriteOptions(request.options, out); });
   Wire outputs;
   WriteOutputs(request.outputs, *outputs.mutable_outputs());
   if (request.explain) outputs.mutable_outputs()->mutable_explain();

@@ -1,6 +1,4 @@
 // AttendRequest, both ways.
-#include <google/protobuf/arena.h>
-
 #include <algorithm>
 #include <utility>
 
@@ -9,6 +7,7 @@
 #include "proto/chunk_writer.h"
 #include "proto/codec.h"
 #include "proto/skeleton.h"
+#include "proto/small_arena.h"
 #include "proto/wire_options.h"
 #include "proto/wire_tensors.h"
 #include "proto/wire_types.h"
@@ -31,7 +30,7 @@ FieldSet UnservedFields() {
   for (const ServedType& s : served) {
     for (int i = 0; i < s.type->field_count(); ++i) {
       const auto* field = s.type->field(i);
-      if (std::find(s.fields.begin(), s.fields.end(), field->name()) == s.fields.end()) unserved.insert(field);
+      if (std::find(s.fields.begin(), s.fields.end(), field->name()) == s.fields.end()) unserved.push_back(field);
     }
   }
   return unserved;
@@ -59,15 +58,17 @@ absl::StatusOr<AttendCall> DecodeAttendRequest(MessagePieces message, std::share
                              .max_skeleton_bytes = kMaxRequestSkeleton,
                              .max_repeats = kMaxRequestRepeats,
                              .unserved = &unserved};
-  google::protobuf::Arena arena;
-  auto& wire = *google::protobuf::Arena::CreateMessage<v1::AttendRequest>(&arena);
+  SmallArena arena;
+  auto& wire = *google::protobuf::Arena::CreateMessage<v1::AttendRequest>(arena.get());
   absl::StatusOr<Skeleton> skeleton = ParseWithoutPayloads(message, options, wire);
   if (!skeleton.ok()) return skeleton.status();
 
   AttendCall call;
   if (absl::Status s = ReadTensors(wire, *skeleton, call.request); !s.ok()) return s;
   if (absl::Status s = ReadLayout(wire, call.request); !s.ok()) return s;
-  if (absl::Status s = ReadOptions(wire.options(), *skeleton, call.request.options); !s.ok()) return s;
+  if (wire.has_options()) {
+    if (absl::Status s = ReadOptions(wire.options(), *skeleton, call.request.options); !s.ok()) return s;
+  }
   if (absl::Status s = ReadOutputs(wire.outputs(), call.request.outputs); !s.ok()) return s;
   call.reply_with_values = CameAsValues(wire.query(), *skeleton);
   call.request.owner = OwnerOf(std::move(owner), *std::move(skeleton));
@@ -86,7 +87,7 @@ std::vector<Chunk> EncodeAttendRequest(const AttentionRequest& request) {
   if (request.heads) small.set_heads(ClampedInteger(*request.heads));
   if (request.kv_heads) small.set_kv_heads(ClampedInteger(*request.kv_heads));
   out.Fields(small);
-  out.Message(Wire::kOptionsFieldNumber, WriteOptions(request.options));
+  out.Message(Wire::kOptionsFieldNumber, [&] { WriteOptions(request.options, out); });
   Wire outputs;
   WriteOutputs(request.outputs, *outputs.mutable_outputs());
   out.Fields(outputs);

@@ -32,16 +32,18 @@ void WriteResults(const AttentionResult& result, bool reply_with_values, ChunkWr
 
 template <typename Wire>
 void WriteSmallFields(const AttentionResult& result, std::string_view numerics_id, ChunkWriter& out) {
-  Wire small;
-  small.mutable_timings()->set_queue_seconds(Seconds(result.timings.queue));
-  small.mutable_timings()->set_gather_seconds(Seconds(result.timings.prepare));
-  small.mutable_timings()->set_compute_seconds(Seconds(result.timings.compute));
-  small.mutable_counts()->set_tiles(result.tiles);
-  small.mutable_counts()->set_flops(SaturatedInteger(result.flops));
-  small.mutable_counts()->set_empty_rows(result.rows.empty);
-  small.mutable_counts()->set_non_finite_rows(result.rows.non_finite);
-  small.set_numerics_id(std::string(numerics_id));
-  out.Fields(small);
+  out.Message(Wire::kTimingsFieldNumber, [&] {
+    out.Real(v1::Timings::kQueueSecondsFieldNumber, Seconds(result.timings.queue));
+    out.Real(v1::Timings::kGatherSecondsFieldNumber, Seconds(result.timings.prepare));
+    out.Real(v1::Timings::kComputeSecondsFieldNumber, Seconds(result.timings.compute));
+  });
+  out.Message(Wire::kCountsFieldNumber, [&] {
+    out.Number(v1::Counts::kTilesFieldNumber, result.tiles);
+    out.Number(v1::Counts::kFlopsFieldNumber, SaturatedInteger(result.flops));
+    out.Number(v1::Counts::kEmptyRowsFieldNumber, result.rows.empty);
+    out.Number(v1::Counts::kNonFiniteRowsFieldNumber, result.rows.non_finite);
+  });
+  out.Text(Wire::kNumericsIdFieldNumber, numerics_id);
 }
 
 template <typename Wire>
@@ -91,10 +93,10 @@ std::vector<Chunk> EncodeMultiHeadResponse(const MultiHeadResult& result, bool r
   for (const NamedResult& named : result.explain) {
     v1::NamedTensor small;
     small.set_name(named.name);
-    ChunkWriter inner;
-    inner.Fields(small);
-    WriteTensor(v1::NamedTensor::kTensorFieldNumber, named.tensor, reply_with_values, inner);
-    out.Message(Wire::kExplainFieldNumber, std::move(inner));
+    out.Message(Wire::kExplainFieldNumber, [&] {
+      out.Fields(small);
+      WriteTensor(v1::NamedTensor::kTensorFieldNumber, named.tensor, reply_with_values, out);
+    });
   }
   WriteSmallFields<Wire>(result.attention, numerics_id, out);
   return std::move(out).Finish();

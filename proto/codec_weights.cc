@@ -49,11 +49,11 @@ std::vector<Chunk> EncodeUploadHeader(const ProjectionWeights& weights, std::str
 std::vector<Chunk> EncodeUploadChunk(std::string_view tensor, const Fragments& data) {
   v1::WeightsChunk small;
   small.set_tensor(std::string(tensor));
-  ChunkWriter chunk;
-  chunk.Fields(small);
-  chunk.Payload(v1::WeightsChunk::kDataFieldNumber, data);
   ChunkWriter out;
-  out.Message(v1::RegisterWeightsRequest::kChunkFieldNumber, std::move(chunk));
+  out.Message(v1::RegisterWeightsRequest::kChunkFieldNumber, [&] {
+    out.Fields(small);
+    out.Payload(v1::WeightsChunk::kDataFieldNumber, data);
+  });
   return std::move(out).Finish();
 }
 

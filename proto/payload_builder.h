@@ -47,7 +47,10 @@ class CopyStore {
 // Collects the pieces of one payload field, joining what is adjacent.
 class PayloadBuilder {
  public:
-  void Clear() { *this = {}; }
+  void Clear() {
+    done_.Clear();
+    last_ = {};
+  }
 
   void Append(Bytes piece, CopyStore& store) {
     if (!last_.empty() && piece.size() < kMinBorrowed && !Follows(piece)) piece = store.Copy(piece);

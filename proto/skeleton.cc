@@ -9,6 +9,7 @@
 #include "absl/container/inlined_vector.h"
 #include "absl/strings/str_cat.h"
 #include "core/errors.h"
+#include "proto/message_table.h"
 #include "proto/payload_builder.h"
 #include "proto/piece_reader.h"
 
@@ -40,26 +41,8 @@ struct Tag {
   [[nodiscard]] uint32_t wire() const { return bits & 7; }
 };
 
-Wire WireTypeOf(const FieldDescriptor& field) {
-  return static_cast<Wire>(WireFormatLite::WireTypeForFieldType(static_cast<WireFormatLite::FieldType>(field.type())));
-}
-
-// Whether the generated parser takes this wire type as `field`'s, or as an unknown field.
-bool Fits(const FieldDescriptor& field, uint32_t wire) {
-  return wire == WireTypeOf(field) || (wire == kLength && field.is_packable());
-}
-
-// The field with a payload as bytes; 0 if messages of this type have no payload.
-int PayloadFieldOf(const Descriptor& type) {
-  if (&type == v1::Tensor::descriptor()) return v1::Tensor::kDataFieldNumber;
-  return &type == v1::WeightsChunk::descriptor() ? v1::WeightsChunk::kDataFieldNumber : 0;
-}
-
-bool IsPayload(const FieldDescriptor& field) {
-  const Descriptor& type = *field.containing_type();
-  return field.number() == PayloadFieldOf(type) ||
-         (&type == v1::Tensor::descriptor() && field.number() == v1::Tensor::kValuesFieldNumber);
-}
+// Whether the generated parser takes this wire type as the field's, or as an unknown field.
+bool Fits(const FieldEntry& entry, uint32_t wire) { return wire == entry.wire || (wire == kLength && entry.packable); }
 
 void AppendVarint(std::string& out, uint64_t value) {
   for (; value >= kHighBit; value >>= 7) out.push_back(static_cast<char>(value | kHighBit));
@@ -79,16 +62,14 @@ void AppendBytes(std::string& out, Bytes bytes) {
 
 // A message being walked, linked to those around it.
 struct Frame {
-  Frame(const Frame* outer, const FieldDescriptor* outer_field, uint32_t nth, const Descriptor& message_type)
-      : parent(outer), field(outer_field), index(nth), type(message_type) {
-    counts.resize(static_cast<size_t>(type.field_count()));
-  }
+  Frame(const Frame* outer, const FieldDescriptor* outer_field, uint32_t nth, const MessageTable& message_table)
+      : parent(outer), field(outer_field), index(nth), table(message_table), counts(table.fields) {}
 
   const Frame* parent;
   // The field of `parent` that holds this message, and which of its elements it is.
   const FieldDescriptor* field;
   uint32_t index;
-  const Descriptor& type;
+  const MessageTable& table;
   // How often each sub-message has come, by FieldDescriptor::index().
   absl::InlinedVector<uint32_t, 20> counts;
 };
@@ -98,6 +79,12 @@ struct Place {
   const Frame& frame;
   const FieldDescriptor* field = nullptr;
   int unknown_number = 0;
+};
+
+// A payload on the way through its message.
+struct PayloadParts {
+  PayloadBuilder data;
+  PayloadBuilder values;
 };
 
 class Splitter {
@@ -111,7 +98,8 @@ class Splitter {
 
   absl::Status Split(const Descriptor& type) {
     skeleton_.bytes.reserve(256);
-    Frame root(nullptr, nullptr, 0, type);
+    skeleton_.payloads.reserve(4);
+    Frame root(nullptr, nullptr, 0, TableOf(type));
     absl::Status status = WalkMessage(root, reader_.size(), kMaxDepth);
     if (!status.ok() || unserved_.empty()) return status;
     return UnservedField(unserved_, "is part of the contract but not served by this version");
@@ -119,10 +107,13 @@ class Splitter {
 
  private:
   absl::Status WalkMessage(Frame& frame, uint64_t end, int depth);
-  absl::Status WalkSubMessage(Frame& frame, const FieldDescriptor& field, uint64_t end, int depth);
+  // `payload` is nullptr where messages have none.
+  absl::Status WalkFields(Frame& frame, uint64_t end, int depth, PayloadParts* payload);
+  absl::Status WalkSubMessage(Frame& frame, const FieldEntry& entry, uint64_t end, int depth);
   absl::Status CopyField(const Frame& frame, const FieldDescriptor& field, Tag tag, uint64_t end);
-  absl::Status TakePayload(const Place& place, Tag tag, uint64_t end, PayloadBuilder& data, PayloadBuilder& values);
-  absl::Status FinishPayload(const Place& place, PayloadBuilder& data, PayloadBuilder& values);
+  absl::Status TakePayload(const Place& place, Tag tag, uint64_t end, bool is_data, PayloadParts& payload);
+  absl::Status FinishPayload(const Place& place, PayloadParts& payload);
+  [[nodiscard]] bool IsServed(const FieldDescriptor& field) const;
   absl::Status SkipUnknown(const Place& place, Tag tag, uint64_t end, int depth);
   absl::Status SkipUnserved(const Place& place, Tag tag, uint64_t end, int depth);
   absl::Status SkipGroup(const Place& place, Tag begin, uint64_t end, int depth);
@@ -149,37 +140,48 @@ class Splitter {
 };
 
 absl::Status Splitter::WalkMessage(Frame& frame, uint64_t end, int depth) {
-  PayloadBuilder data;
-  PayloadBuilder values;
+  if (frame.table.payload_field == 0) return WalkFields(frame, end, depth, nullptr);
+  PayloadParts payload;
+  if (absl::Status s = WalkFields(frame, end, depth, &payload); !s.ok()) return s;
+  return FinishPayload({frame}, payload);
+}
+
+absl::Status Splitter::WalkFields(Frame& frame, uint64_t end, int depth, PayloadParts* payload) {
   while (reader_.position() < end) {
     Tag tag;
     if (absl::Status s = ReadTag({frame}, end, tag); !s.ok()) return s;
-    const FieldDescriptor* field = frame.type.FindFieldByNumber(tag.number());
+    const FieldEntry* entry = frame.table.Find(tag.number());
     absl::Status status;
-    if (field == nullptr || !Fits(*field, tag.wire())) {
+    if (entry == nullptr || !Fits(*entry, tag.wire())) {
       status = SkipUnknown({frame, nullptr, tag.number()}, tag, end, depth);
-    } else if (options_.unserved != nullptr && options_.unserved->contains(field)) {
-      status = SkipUnserved({frame, field}, tag, end, depth);
-    } else if (field->message_type() != nullptr) {
-      status = WalkSubMessage(frame, *field, end, depth);
-    } else if (IsPayload(*field)) {
-      status = TakePayload({frame, field}, tag, end, data, values);
+    } else if (!IsServed(*entry->field)) {
+      status = SkipUnserved({frame, entry->field}, tag, end, depth);
+    } else if (entry->kind == FieldKind::kMessage) {
+      status = WalkSubMessage(frame, *entry, end, depth);
+    } else if (entry->kind == FieldKind::kSmall || payload == nullptr) {
+      status = CopyField(frame, *entry->field, tag, end);
     } else {
-      status = CopyField(frame, *field, tag, end);
+      status = TakePayload({frame, entry->field}, tag, end, entry->kind == FieldKind::kData, *payload);
     }
     if (!status.ok()) return status;
   }
-  return PayloadFieldOf(frame.type) != 0 ? FinishPayload({frame}, data, values) : absl::OkStatus();
+  return absl::OkStatus();
 }
 
-absl::Status Splitter::WalkSubMessage(Frame& frame, const FieldDescriptor& field, uint64_t end, int depth) {
+bool Splitter::IsServed(const FieldDescriptor& field) const {
+  if (options_.unserved == nullptr) return true;
+  return std::find(options_.unserved->begin(), options_.unserved->end(), &field) == options_.unserved->end();
+}
+
+absl::Status Splitter::WalkSubMessage(Frame& frame, const FieldEntry& entry, uint64_t end, int depth) {
+  const FieldDescriptor& field = *entry.field;
   const Place place{frame, &field};
-  uint32_t& count = frame.counts[static_cast<size_t>(field.index())];
-  if (!field.is_repeated() && count > 0) return Refuse(place, "occurs twice; at most once is allowed");
+  uint32_t& count = frame.counts[entry.index];
+  if (!entry.repeated && count > 0) return Refuse(place, "occurs twice; at most once is allowed");
   if (count >= options_.max_repeats) {
     return Refuse(place, absl::StrCat("occurs more than ", options_.max_repeats, " times, which is the limit"));
   }
-  Frame inner(&frame, &field, count++, *field.message_type());
+  Frame inner(&frame, &field, count++, *entry.message);
   if (depth == 0) return Refuse(place, absl::StrCat("is nested deeper than ", kMaxDepth, " messages"));
 
   uint64_t length = 0;
@@ -219,9 +221,7 @@ absl::Status Splitter::CopyField(const Frame& frame, const FieldDescriptor& fiel
   return try_fields_alone_ ? TryAlone(place, begin) : absl::OkStatus();
 }
 
-absl::Status Splitter::TakePayload(const Place& place, Tag tag, uint64_t end, PayloadBuilder& data,
-                                   PayloadBuilder& values) {
-  const bool is_data = place.field->number() == PayloadFieldOf(place.frame.type);
+absl::Status Splitter::TakePayload(const Place& place, Tag tag, uint64_t end, bool is_data, PayloadParts& payload) {
   const bool one_by_one = tag.wire() == kFixed32;
   uint64_t count = sizeof(float);
   absl::Status status = one_by_one ? NeedBytes(place, end, count) : ReadLength(place, end, count);
@@ -229,8 +229,8 @@ absl::Status Splitter::TakePayload(const Place& place, Tag tag, uint64_t end, Pa
   if (!is_data && count % sizeof(float) != 0) {
     return Refuse(place, absl::StrCat("has ", count, " bytes, which is no multiple of 4"));
   }
-  if (is_data) data.Clear();
-  PayloadBuilder& builder = is_data ? data : values;
+  if (is_data) payload.data.Clear();
+  PayloadBuilder& builder = is_data ? payload.data : payload.values;
   reader_.Read(count, [&](Bytes piece) {
     if (one_by_one) {
       builder.AppendCopy(piece, store_);
@@ -241,14 +241,14 @@ absl::Status Splitter::TakePayload(const Place& place, Tag tag, uint64_t end, Pa
   return status;
 }
 
-absl::Status Splitter::FinishPayload(const Place& place, PayloadBuilder& data, PayloadBuilder& values) {
-  TensorPayload payload{data.Finish(), values.Finish()};
-  if (payload.data.empty() && payload.values.empty()) return absl::OkStatus();
+absl::Status Splitter::FinishPayload(const Place& place, PayloadParts& payload) {
+  TensorPayload tensor{payload.data.Finish(), payload.values.Finish()};
+  if (tensor.data.empty() && tensor.values.empty()) return absl::OkStatus();
   const auto key = static_cast<uint32_t>(skeleton_.payloads.size());
-  skeleton_.payloads.push_back(std::move(payload));
+  skeleton_.payloads.push_back(std::move(tensor));
   if (absl::Status s = NeedRoom(place, kMaxTag + 1 + sizeof(key)); !s.ok()) return s;
   AppendVarint(skeleton_.bytes,
-               WireFormatLite::MakeTag(PayloadFieldOf(place.frame.type), WireFormatLite::WIRETYPE_LENGTH_DELIMITED));
+               WireFormatLite::MakeTag(place.frame.table.payload_field, WireFormatLite::WIRETYPE_LENGTH_DELIMITED));
   AppendVarint(skeleton_.bytes, sizeof(key));
   AppendBytes(skeleton_.bytes, std::as_bytes(std::span(&key, 1)));
   return absl::OkStatus();
@@ -329,7 +329,7 @@ absl::Status Splitter::NeedRoom(const Place& place, uint64_t count) {
 
 // Parses the field written at `begin` as a message of its own.
 absl::Status Splitter::TryAlone(const Place& place, size_t begin) const {
-  const auto* prototype = google::protobuf::MessageFactory::generated_factory()->GetPrototype(&place.frame.type);
+  const auto* prototype = google::protobuf::MessageFactory::generated_factory()->GetPrototype(place.frame.table.type);
   const std::unique_ptr<google::protobuf::Message> message(prototype->New());
   if (message->ParseFromString(skeleton_.bytes.substr(begin))) return absl::OkStatus();
   return Refuse(

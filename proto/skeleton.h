@@ -19,7 +19,6 @@
 #include <memory>
 #include <string>
 #include <string_view>
-#include <unordered_set>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -35,7 +34,8 @@ constexpr size_t kMaxRequestSkeleton = size_t{8} << 20;
 // Masks, biases or parts of a request.
 constexpr uint32_t kMaxRequestRepeats = 1024;
 
-using FieldSet = std::unordered_set<const google::protobuf::FieldDescriptor*>;
+// Few, so that looking through all is the fastest.
+using FieldSet = std::vector<const google::protobuf::FieldDescriptor*>;
 
 struct SplitOptions {
   // What an error about the message as a whole calls it.

@@ -154,22 +154,20 @@ absl::Status ReadOutputs(const v1::Outputs& wire, AttentionOutputs& outputs) {
   return absl::OkStatus();
 }
 
-ChunkWriter WriteOptions(const AttentionOptions& options) {
+void WriteOptions(const AttentionOptions& options, ChunkWriter& out) {
   using Wire = v1::AttentionOptions;
-  ChunkWriter out;
   out.Fields(SmallOptions(options));
   for (const Mask& mask : options.masks) {
     v1::Mask small;
     small.set_polarity(ToWire(mask.polarity));
-    ChunkWriter inner;
-    inner.Fields(small);
-    WriteTensor(v1::Mask::kTensorFieldNumber, mask.tensor, inner);
-    out.Message(Wire::kMasksFieldNumber, std::move(inner));
+    out.Message(Wire::kMasksFieldNumber, [&] {
+      out.Fields(small);
+      WriteTensor(v1::Mask::kTensorFieldNumber, mask.tensor, out);
+    });
   }
   for (const TensorView& bias : options.biases) WriteTensor(Wire::kBiasesFieldNumber, bias, out);
   if (options.alibi_slopes) WriteTensor(Wire::kAlibiSlopesFieldNumber, *options.alibi_slopes, out);
   if (options.sinks) WriteTensor(Wire::kSinksFieldNumber, *options.sinks, out);
-  return out;
 }
 
 void WriteOutputs(const AttentionOutputs& outputs, v1::Outputs& wire) {

@@ -20,7 +20,7 @@ absl::Status ReadOptions(const v1::AttentionOptions& wire, const Skeleton& skele
 absl::Status ReadOutputs(const v1::Outputs& wire, AttentionOutputs& outputs);
 
 // The fields of a v1::AttentionOptions, tensors as `data`. Borrows their bytes.
-ChunkWriter WriteOptions(const AttentionOptions& options);
+void WriteOptions(const AttentionOptions& options, ChunkWriter& out);
 
 void WriteOutputs(const AttentionOutputs& outputs, v1::Outputs& wire);
 

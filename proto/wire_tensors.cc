@@ -34,14 +34,13 @@ const Fragments& PresentForm(const TensorPayload& payload) {
   return payload.values.empty() ? payload.data : payload.values;
 }
 
-void Write(int field, const TensorView& tensor, int payload_field, ChunkWriter& out) {
-  v1::Tensor small;
-  small.set_dtype(ToWire(tensor.dtype));
-  small.mutable_shape()->Add(tensor.shape.begin(), tensor.shape.end());
-  ChunkWriter inner;
-  inner.Fields(small);
-  inner.Payload(payload_field, tensor.bytes);
-  out.Message(field, std::move(inner));
+void Write(int field, DataType dtype, std::span<const int64_t> shape, const Fragments& bytes, int bytes_field,
+           ChunkWriter& out) {
+  out.Message(field, [&] {
+    out.Number(v1::Tensor::kDtypeFieldNumber, ToWire(dtype));
+    out.Numbers(v1::Tensor::kShapeFieldNumber, shape);
+    out.Payload(bytes_field, bytes);
+  });
 }
 
 absl::Status Malformed(const char* field, std::string_view problem) {
@@ -55,7 +54,7 @@ absl::Status ReadTensor(const std::string& name, bool present, const v1::Tensor&
   if (!present) return InvalidField(name, "is required");
   const TensorPayload& payload = PayloadOf(skeleton, tensor);
   if (absl::Status s = CheckForm(name, tensor, payload); !s.ok()) return s;
-  if (absl::Status s = CheckKnown(name + ".dtype", tensor.dtype()); !s.ok()) return s;
+  if (!v1::DataType_IsValid(tensor.dtype())) return CheckKnown(name + ".dtype", tensor.dtype());
   view.dtype = FromWire(tensor.dtype());
   view.shape.assign(tensor.shape().begin(), tensor.shape().end());
   view.bytes = PresentForm(payload);
@@ -78,14 +77,14 @@ std::shared_ptr<const void> OwnerOf(std::shared_ptr<const void> message, Skeleto
 }
 
 void WriteTensor(int field, const TensorView& tensor, ChunkWriter& out) {
-  Write(field, tensor, v1::Tensor::kDataFieldNumber, out);
+  Write(field, tensor.dtype, tensor.shape, tensor.bytes, v1::Tensor::kDataFieldNumber, out);
 }
 
 void WriteTensor(int field, const ResultTensor& tensor, bool as_values, ChunkWriter& out) {
   const Fragments bytes(std::span<const std::byte>(tensor.data.data(), tensor.data.size()));
   // `values` are packed, so both forms are the same bytes behind another field number.
   const bool values = as_values && tensor.dtype == DataType::kFloat32;
-  Write(field, {tensor.dtype, tensor.shape, bytes},
+  Write(field, tensor.dtype, tensor.shape, bytes,
         values ? v1::Tensor::kValuesFieldNumber : v1::Tensor::kDataFieldNumber, out);
 }
 

@@ -25,6 +25,7 @@ absl::Status CheckKnownNumber(std::string_view field, const google::protobuf::En
 
 template <typename Enum>
 absl::Status CheckKnown(std::string_view field, Enum value) {
+  if (value == 0) return absl::OkStatus();  // every enum has it
   return CheckKnownNumber(field, *google::protobuf::GetEnumDescriptor<Enum>(), value);
 }
 

@@ -4,6 +4,7 @@
 
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "core/errors.h"
@@ -37,6 +38,15 @@ const PerRole<Place>& Places() {
     return all;
   }();
   return places;
+}
+
+// Of the tensors that are there.
+std::vector<WeightRole> RolesOf(const ProjectionWeights& weights, bool in_block) {
+  std::vector<WeightRole> roles;
+  for (const WeightRoleInfo& info : WeightRoles()) {
+    if (weights.tensors[info.role].has_value() && Places()[info.role].in_block == in_block) roles.push_back(info.role);
+  }
+  return roles;
 }
 
 // The role's tensor; nullptr if it is not there.
@@ -82,22 +92,16 @@ absl::Status ReadWeightsWithoutElements(const std::string& where, const v1::Proj
   return absl::OkStatus();
 }
 
-ChunkWriter WriteProjectionWeights(const ProjectionWeights& weights) {
-  ChunkWriter out;
-  ChunkWriter block;
-  bool has_block = false;
+void WriteProjectionWeights(const ProjectionWeights& weights, ChunkWriter& out) {
   v1::ProjectionWeights small;
   small.set_orientation(ToWire(weights.orientation));
   out.Fields(small);
-  for (const WeightRoleInfo& info : WeightRoles()) {
-    const auto& tensor = weights.tensors[info.role];
-    if (!tensor.has_value()) continue;
-    const auto& [in_block, field] = Places()[info.role];
-    WriteTensor(field->number(), *tensor, in_block ? block : out);
-    has_block = has_block || in_block;
-  }
-  if (has_block) out.Message(v1::ProjectionWeights::kBlockFieldNumber, std::move(block));
-  return out;
+  const auto write = [&](const std::vector<WeightRole>& roles) {
+    for (const WeightRole role : roles) WriteTensor(Places()[role].field->number(), *weights.tensors[role], out);
+  };
+  write(RolesOf(weights, /*in_block=*/false));
+  const std::vector<WeightRole> block = RolesOf(weights, /*in_block=*/true);
+  if (!block.empty()) out.Message(v1::ProjectionWeights::kBlockFieldNumber, [&] { write(block); });
 }
 
 v1::ProjectionWeights DescribeProjectionWeights(const ProjectionWeights& weights) {

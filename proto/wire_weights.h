@@ -23,7 +23,7 @@ absl::Status ReadWeightsWithoutElements(const std::string& where, const v1::Proj
                                         const Skeleton& skeleton, ProjectionWeights& weights);
 
 // The fields of a v1::ProjectionWeights, tensors as `data`. Borrows their bytes.
-ChunkWriter WriteProjectionWeights(const ProjectionWeights& weights);
+void WriteProjectionWeights(const ProjectionWeights& weights, ChunkWriter& out);
 
 // As WriteProjectionWeights, without elements.
 v1::ProjectionWeights DescribeProjectionWeights(const ProjectionWeights& weights);

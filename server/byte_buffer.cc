@@ -24,8 +24,8 @@ grpc::Slice ToSlice(const codec::Chunk& chunk, const Owner& owner) {
 
 }  // namespace
 
-std::vector<std::string_view> PiecesOf(grpc::ByteBuffer& message) {
-  std::vector<std::string_view> pieces;
+absl::InlinedVector<std::string_view, 4> PiecesOf(grpc::ByteBuffer& message) {
+  absl::InlinedVector<std::string_view, 4> pieces;
   grpc::ProtoBufferReader reader(&message);
   const void* data = nullptr;
   int size = 0;
@@ -34,7 +34,7 @@ std::vector<std::string_view> PiecesOf(grpc::ByteBuffer& message) {
 }
 
 grpc::ByteBuffer ToByteBuffer(const std::vector<codec::Chunk>& chunks, const std::shared_ptr<const void>& owner) {
-  std::vector<grpc::Slice> slices;
+  absl::InlinedVector<grpc::Slice, 4> slices;
   slices.reserve(chunks.size());
   for (const codec::Chunk& chunk : chunks) slices.push_back(ToSlice(chunk, owner));
   return {slices.data(), slices.size()};

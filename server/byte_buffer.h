@@ -8,12 +8,13 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/container/inlined_vector.h"
 #include "proto/codec.h"
 
 namespace attnd {
 
 // Views of a message's bytes, in order. Valid until `message` is changed or destroyed.
-std::vector<std::string_view> PiecesOf(grpc::ByteBuffer& message);
+absl::InlinedVector<std::string_view, 4> PiecesOf(grpc::ByteBuffer& message);
 
 // The chunks' bytes as a message. Borrowed chunks are not copied: `owner` keeps them alive
 // and is dropped, on any thread, when they have been sent.

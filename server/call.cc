@@ -43,11 +43,11 @@ void Call::OnAccepted(bool ok) {
   }
   accepted_ = true;
   scope_.calls->Enter();
-  Renew();
   arrived_ = std::chrono::steady_clock::now();
   metrics_ = &scope_.metrics->Method(method());
   metrics_->started->Increment();
   Serve();
+  Renew();
 }
 
 grpc::Status Call::Close(const absl::Status& status) {

@@ -42,12 +42,12 @@ struct CallScope {
 };
 
 // Base of all calls. A call owns itself: it is made waiting for a client, replaces itself
-// (Renew) when one comes, so that there is always one waiting, and goes when the answer is
-// sent and gRPC has said that the call is over.
+// (Renew) when one has come and Serve has returned, and goes when the answer is sent and gRPC
+// has said that the call is over.
 //
-// All its events come from one poller, one after the other; Answer-like functions of
-// derived classes may be called once, from any thread, after which that thread must not
-// touch the call.
+// All its events come from one poller, one after the other, and with the last it goes;
+// Answer-like functions of derived classes may be called once, from any thread, after which
+// threads other than the poller must not touch the call.
 class Call {
  public:
   virtual ~Call();
@@ -59,7 +59,8 @@ class Call {
 
   // "/package.Service/Method", once accepted.
   [[nodiscard]] virtual std::string_view method() const = 0;
-  // Posts another call of this kind.
+  // Posts another call of this kind. After Serve, since the client waits for that, while there
+  // are other calls that wait for clients.
   virtual void Renew() = 0;
   // A client called. Must lead to one Finish, now or later.
   virtual void Serve() = 0;

@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "core/runtime/lock_tuning.h"
 #include "core/runtime/malloc_tuning.h"
 #include "server/address.h"
 #include "server/command_line.h"
@@ -78,6 +79,7 @@ int Serve(const ServerOptions& options) {
 
 int Main(int argc, const char* const* argv) {
   TuneMalloc();
+  TuneLocks();
   BlockStopSignals();
   const CommandLine command = ParseCommandLine(argc, argv);
   if (command.exit_status.has_value()) {

@@ -21,7 +21,7 @@ class MergeCall final : public TensorCall {
   [[nodiscard]] std::string_view method() const override { return "/attnd.v1.AttentionService/Merge"; }
   void Renew() override { PostMerge(scope_, queue_); }
   absl::StatusOr<Work> Plan(codec::MessagePieces message, std::shared_ptr<const void> owner) override;
-  void Finish(absl::StatusOr<MergeResult> result, const JobTimings& timings);
+  void Finish(absl::StatusOr<MergeResult>&& result, const JobTimings& timings);
 
   bool reply_with_values_ = false;
 };
@@ -36,11 +36,11 @@ absl::StatusOr<TensorCall::Work> MergeCall::Plan(codec::MessagePieces message, s
   work.dims = {.batch = plan->batch, .heads = plan->heads, .q_len = plan->q_len, .value_dim = plan->value_dim};
   work.job = NewMergeJob(
       std::move(call->inputs), *plan, scope_.pool,
-      [this](absl::StatusOr<MergeResult> result, const JobTimings& timings) { Finish(std::move(result), timings); });
+      [this](absl::StatusOr<MergeResult>&& result, const JobTimings& timings) { Finish(std::move(result), timings); });
   return work;
 }
 
-void MergeCall::Finish(absl::StatusOr<MergeResult> result, const JobTimings& timings) {
+void MergeCall::Finish(absl::StatusOr<MergeResult>&& result, const JobTimings& timings) {
   if (!result.ok()) return Refuse(result.status(), timings);
   const auto bytes = static_cast<int64_t>(result->output.data.size() + result->lse.data.size());
   auto owner = Own(*std::move(result), bytes);

@@ -68,8 +68,8 @@ Metrics::Metrics(const BuildInfo& build, const Executor* executor, const BufferP
   auto& phases = prometheus::BuildHistogram()
                      .Name("attnd_phase_seconds")
                      .Help(
-                         "Time of admitted Attend requests by phase: waiting for a worker, copying the tensors, "
-                         "computing, sending the response.")
+                         "Time of answered requests by phase: waiting for a worker, copying the tensors, computing, "
+                         "sending the response. Counted once that is sent.")
                      .Register(registry_);
   queue_seconds = &phases.Add({{"phase", "queue"}}, SecondsBuckets());
   gather_seconds = &phases.Add({{"phase", "gather"}}, SecondsBuckets());
@@ -121,7 +121,7 @@ void Metrics::AddMethods() {
 }
 
 const MethodMetrics& Metrics::Method(std::string_view path) const {
-  const auto it = methods_.find(std::string(path));
+  const auto it = methods_.find(path);
   return it == methods_.end() ? unknown_ : it->second;
 }
 

@@ -11,6 +11,7 @@
 
 #include <array>
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -73,7 +74,12 @@ class Metrics {
   void AddMethods();
 
   prometheus::Registry registry_;
-  std::unordered_map<std::string, MethodMetrics> methods_;
+  // So that looking a path up needs no string of its own.
+  struct PathHash {
+    using is_transparent = void;
+    size_t operator()(std::string_view path) const { return std::hash<std::string_view>()(path); }
+  };
+  std::unordered_map<std::string, MethodMetrics, PathHash, std::equal_to<>> methods_;
   MethodMetrics unknown_;
   std::unique_ptr<prometheus::Collectable> executor_;
   std::unique_ptr<prometheus::Collectable> weights_;

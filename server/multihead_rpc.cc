@@ -23,7 +23,7 @@ class MultiHeadAttendCall final : public TensorCall {
   void Renew() override { PostMultiHeadAttend(scope_, queue_); }
   absl::StatusOr<Work> Plan(codec::MessagePieces message, std::shared_ptr<const void> owner) override;
   absl::StatusOr<WeightsSource> FindWeights(codec::MultiHeadCall& call) const;
-  void Finish(absl::StatusOr<MultiHeadResult> result, const JobTimings& timings);
+  void Finish(absl::StatusOr<MultiHeadResult>&& result, const JobTimings& timings);
 
   bool reply_with_values_ = false;
 };
@@ -57,13 +57,13 @@ absl::StatusOr<TensorCall::Work> MultiHeadAttendCall::Plan(codec::MessagePieces 
   PlannedMultiHead planned{std::move(call->request), *std::move(plan)};
   Work work{nullptr, MultiHeadJobSpec(planned, *weights, scope_.engine), planned.plan.attention.dims};
   work.job = NewMultiHeadJob(std::move(planned), *std::move(weights), scope_.engine, scope_.pool,
-                             [this](absl::StatusOr<MultiHeadResult> result, const JobTimings& timings) {
+                             [this](absl::StatusOr<MultiHeadResult>&& result, const JobTimings& timings) {
                                Finish(std::move(result), timings);
                              });
   return work;
 }
 
-void MultiHeadAttendCall::Finish(absl::StatusOr<MultiHeadResult> result, const JobTimings& timings) {
+void MultiHeadAttendCall::Finish(absl::StatusOr<MultiHeadResult>&& result, const JobTimings& timings) {
   if (!result.ok()) return Refuse(result.status(), timings);
   scope_.call.metrics->empty_rows->Increment(static_cast<double>(result->attention.rows.empty));
   scope_.call.metrics->non_finite_rows->Increment(static_cast<double>(result->attention.rows.non_finite));

@@ -15,14 +15,15 @@ constexpr std::chrono::milliseconds kDeadlineSlack{20};
 // A request's way through the server. On the poller:
 void TensorCall::Serve() {
   const absl::Status status = Submit();
-  if (status.ok()) return;
-  job_.reset();  // and with it the message
-  Refuse(status);
+  if (!status.ok()) {
+    job_.reset();  // and with it the message
+    Refuse(status);
+  }
+  scope_.call.metrics->request_bytes->Observe(static_cast<double>(request_bytes_));
 }
 
 absl::Status TensorCall::Submit() {
   request_bytes_ = request_.Length();
-  scope_.call.metrics->request_bytes->Observe(static_cast<double>(request_bytes_));
   auto message = std::make_shared<grpc::ByteBuffer>();
   message->Swap(&request_);
 
@@ -45,11 +46,6 @@ void TensorCall::Reply(const std::vector<codec::Chunk>& chunks, std::shared_ptr<
   timings_ = timings;
   const grpc::ByteBuffer response = ToByteBuffer(chunks, result);
   response_bytes_ = response.Length();
-  const Metrics& metrics = *scope_.call.metrics;
-  metrics.queue_seconds->Observe(Seconds(timings.queue));
-  metrics.gather_seconds->Observe(Seconds(timings.prepare));
-  metrics.compute_seconds->Observe(Seconds(timings.compute));
-  metrics.response_bytes->Observe(static_cast<double>(response_bytes_));
   result.reset();
   Answer(response);
 }
@@ -69,8 +65,14 @@ void TensorCall::OnGone() {
 }
 
 void TensorCall::OnSent(bool ok) {
-  if (!ok || code() != grpc::StatusCode::OK) return;
-  scope_.call.metrics->send_seconds->Observe(Seconds(std::chrono::steady_clock::now() - closed()));
+  if (code() != grpc::StatusCode::OK) return;
+  const auto sent = std::chrono::steady_clock::now();
+  const Metrics& metrics = *scope_.call.metrics;
+  metrics.queue_seconds->Observe(Seconds(timings_.queue));
+  metrics.gather_seconds->Observe(Seconds(timings_.prepare));
+  metrics.compute_seconds->Observe(Seconds(timings_.compute));
+  metrics.response_bytes->Observe(static_cast<double>(response_bytes_));
+  if (ok) metrics.send_seconds->Observe(Seconds(sent - closed()));
 }
 
 void TensorCall::LogAccess() const {

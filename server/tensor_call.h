@@ -51,8 +51,36 @@ struct TensorScope {
   std::chrono::milliseconds slow_request{0};
 };
 
+// Bytes that are counted for as long as this lives.
+class UnsentBytes {
+ public:
+  UnsentBytes(std::shared_ptr<std::atomic<int64_t>> count, int64_t bytes) : count_(std::move(count)), bytes_(bytes) {
+    count_->fetch_add(bytes_);
+  }
+  ~UnsentBytes() {
+    if (count_ != nullptr) count_->fetch_sub(bytes_);
+  }
+  UnsentBytes(UnsentBytes&&) = default;
+  UnsentBytes(const UnsentBytes&) = delete;
+  UnsentBytes& operator=(const UnsentBytes&) = delete;
+  UnsentBytes& operator=(UnsentBytes&&) = delete;
+
+ private:
+  std::shared_ptr<std::atomic<int64_t>> count_;
+  int64_t bytes_;
+};
+
+template <typename Result>
+struct Unsent {
+  Unsent(UnsentBytes&& counted, Result&& held) : bytes(std::move(counted)), result(std::move(held)) {}
+  // Goes last: what is freed is no longer counted.
+  UnsentBytes bytes;
+  Result result;
+};
+
 // From Serve to Reply or Refuse, whichever comes first. Plan is called on the poller, Reply and
-// Refuse once, on any thread; as with Answer, nothing of the call may be touched afterwards.
+// Refuse once, on any thread; as with Answer, threads other than the poller must not touch the call
+// afterwards.
 class TensorCall : public UnaryCall<grpc::ByteBuffer, grpc::ByteBuffer> {
  protected:
   // A request that passed every check.
@@ -77,11 +105,9 @@ class TensorCall : public UnaryCall<grpc::ByteBuffer, grpc::ByteBuffer> {
   // `result`, counted as unsent for as long as its memory is held.
   template <typename Result>
   std::shared_ptr<const Result> Own(Result result, int64_t bytes) {
-    scope_.unsent_bytes->fetch_add(bytes);
-    return {new Result(std::move(result)), [bytes, unsent = scope_.unsent_bytes](const Result* held) {
-              delete held;
-              unsent->fetch_sub(bytes);
-            }};
+    auto unsent = std::make_shared<Unsent<Result>>(UnsentBytes(scope_.unsent_bytes, bytes), std::move(result));
+    const Result* held = &unsent->result;
+    return {std::move(unsent), held};
   }
 
   const TensorScope& scope_;

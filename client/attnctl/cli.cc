@@ -2,24 +2,23 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <array>
-#include <chrono>
-#include <cmath>
 #include <string>
-#include <string_view>
-#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "client/address.h"
 #include "client/attnctl/case_options.h"
 #include "client/attnctl/commands.h"
+#include "client/attnctl/load_command.h"
+#include "client/attnctl/load_options.h"
+#include "client/attnctl/option_values.h"
 #include "client/attnctl/results.h"
 #include "client/attnctl/weights_commands.h"
 #include "client/client.h"
+#include "client/printable.h"
 
 namespace attnd::attnctl {
 namespace {
@@ -40,13 +39,20 @@ struct Flags {
   CaseFlags attend{.source = {.kind = CaseKind::kAttend}, .output = {}};
   CaseFlags multihead{.source = {.kind = CaseKind::kMultiHead}, .output = {}};
   WeightsFlags weights;
+  LoadFlags load;
+  // What they mean, once they were checked.
+  LoadOptions load_options;
+  // Of the whole command line.
+  std::string command;
+  std::string report_before;
+  std::string report_after;
   bool info_json = false;
   std::string health_service;
 };
 
 std::string OneLine(std::string text) {
   std::replace(text.begin(), text.end(), '\n', ' ');
-  return text;
+  return Printable(text);
 }
 
 int Fail(const std::string& problem, int exit_code, std::ostream& err) {
@@ -65,6 +71,13 @@ std::string Describe(const absl::Status& status) {
     default:
       return absl::StrCat(absl::StatusCodeToString(status.code()), ": ", message);
   }
+}
+
+// As a shell takes it for one word.
+std::string Quoted(const std::string& word) {
+  constexpr char kPlain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:,=%+@";
+  if (!word.empty() && word.find_first_not_of(kPlain) == std::string::npos) return word;
+  return absl::StrCat("'", absl::StrReplaceAll(word, {{"'", "'\\''"}}), "'");
 }
 
 void AddOption(const OptionRule& rule, CLI::App* command, FlagValues* values) {
@@ -148,26 +161,16 @@ void AddCommands(CLI::App* app, Flags* flags) {
   AddAttend(app, &flags->attend);
   AddMultiHead(app, &flags->multihead);
   AddWeights(app, &flags->weights);
+  AddLoad(app, &flags->load);
+  CLI::App* report = app->add_subcommand("report", "compare two load tests: what changed, and how sure that is");
+  report->add_option("old", flags->report_before, "what attnctl load --json wrote")->type_name("OLD.json")->required();
+  report->add_option("new", flags->report_after, "the same, later")->type_name("NEW.json")->required();
   CLI::App* info = app->add_subcommand("info", "print what the server is and can do");
   info->add_flag("--json", flags->info_json, "as JSON");
   CLI::App* health = app->add_subcommand("health", "print SERVING or NOT_SERVING; exit status 0 if SERVING");
   health->add_option("--service", flags->health_service, "one service, such as attnd.v1.AttentionService; default all")
       ->type_name("NAME");
   app->footer("First try: attnctl attend --example cat-sat\nExit status: 0 good, 1 failed at run time, 2 wrong usage.");
-}
-
-// "500ms", "30s", "1.5m".
-absl::StatusOr<std::chrono::milliseconds> ParseTime(const std::string& text) {
-  constexpr std::array<std::pair<std::string_view, double>, 3> kUnits = {{{"ms", 1}, {"s", 1e3}, {"m", 60e3}}};
-  constexpr double kLongest = 1e12;
-  const size_t unit_at = std::min(text.find_first_not_of("0123456789."), text.size());
-  const auto* const unit = std::find_if(kUnits.begin(), kUnits.end(),
-                                        [&](const auto& known) { return known.first == text.substr(unit_at); });
-  double number = 0;
-  if (unit == kUnits.end() || !absl::SimpleAtod(text.substr(0, unit_at), &number) || number * unit->second > kLongest) {
-    return absl::InvalidArgumentError(absl::StrCat("--timeout: '", text, "' is not a time such as 500ms, 30s or 2m"));
-  }
-  return std::chrono::milliseconds(std::llround(std::ceil(number * unit->second)));
 }
 
 // The flags of the command that computes a case, if it is one.
@@ -178,18 +181,29 @@ const CaseFlags* ComputedBy(const CLI::App& app, const Flags& flags) {
 
 // What a different command line would avoid. Reads the timeout.
 absl::Status CheckFlags(const CLI::App& app, Flags* flags) {
-  const auto timeout = ParseTime(flags->timeout);
-  if (!timeout.ok()) return timeout.status();
-  flags->client.timeout = *timeout;
+  if (auto status = ReadTime(flags->timeout, &flags->client.timeout); !status.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat("--timeout: ", std::string(status.message())));
+  }
   if (auto status = CheckAddress(flags->client.address); !status.ok()) return status;
+  if (app.got_subcommand("load")) {
+    auto options = CheckLoad(flags->load, flags->client);
+    if (!options.ok()) return options.status();
+    flags->load_options = *std::move(options);
+    return absl::OkStatus();
+  }
   const CaseFlags* computed = ComputedBy(app, *flags);
   return computed == nullptr ? absl::OkStatus() : CheckCase(*computed);
 }
 
-absl::StatusOr<bool> RunCommand(const CLI::App& app, const Flags& flags, std::ostream& out) {
+absl::StatusOr<bool> RunCommand(const CLI::App& app, const Flags& flags, std::ostream& out, std::ostream& err) {
+  if (app.got_subcommand("load")) return Load(flags.client, flags.load_options, flags.command, out, err);
   if (app.got_subcommand("health")) return Health(flags.client, flags.health_service, out);
   if (app.got_subcommand("weights")) {
     if (absl::Status status = Weights(app, flags.client, flags.weights, out); !status.ok()) return status;
+    return true;
+  }
+  if (app.got_subcommand("report")) {
+    if (absl::Status status = Report(flags.report_before, flags.report_after, out); !status.ok()) return status;
     return true;
   }
   const CaseFlags* computed = ComputedBy(app, flags);
@@ -215,7 +229,9 @@ int Run(int argc, const char* const* argv, std::ostream& out, std::ostream& err)
   }
   if (auto status = CheckFlags(app, &flags); !status.ok()) return Fail(Describe(status), kWrongUsage, err);
 
-  const auto good = RunCommand(app, flags, out);
+  flags.command = "attnctl";
+  for (int i = 1; i < argc; ++i) absl::StrAppend(&flags.command, " ", Quoted(argv[i]));
+  const auto good = RunCommand(app, flags, out, err);
   if (!good.ok()) return Fail(Describe(good.status()), kFailed, err);
   out.flush();
   if (!out.good()) return Fail("standard output: cannot be written", kFailed, err);

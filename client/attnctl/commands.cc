@@ -11,6 +11,7 @@
 #include "absl/strings/str_join.h"
 #include "client/attnctl/results.h"
 #include "client/attnctl/table.h"
+#include "client/printable.h"
 
 namespace attnd::attnctl {
 namespace {
@@ -89,7 +90,7 @@ absl::Status Compute(const ClientOptions& options, const CaseFlags& flags, std::
   if (!client.ok()) return client.status();
   const auto reply = Ask(**client, *input);
   if (!reply.ok()) return reply.status();
-  out << DescribeReply(*input, reply->attention, reply->explain);
+  out << Printable(DescribeReply(*input, reply->attention, reply->explain));
   if (flags.output.empty()) return absl::OkStatus();
   if (auto status = WriteReply(flags.output, reply->attention, reply->explain); !status.ok()) return status;
   out << "written to " << flags.output << "\n";
@@ -101,7 +102,7 @@ absl::Status Info(const ClientOptions& options, bool json, std::ostream& out) {
   if (!client.ok()) return client.status();
   const auto info = (*client)->GetInfo();
   if (!info.ok()) return info.status();
-  out << (json ? InfoAsJson(*info) : InfoAsText(*info));
+  out << (json ? InfoAsJson(*info) : Printable(InfoAsText(*info)));
   return absl::OkStatus();
 }
 

@@ -1,5 +1,7 @@
 #include "client/attnctl/option_values.h"
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 
@@ -67,6 +69,20 @@ absl::Status ReadNumbers(const std::string& text, std::vector<float>* list) {
     }
     list->push_back(number);
   }
+  return absl::OkStatus();
+}
+
+absl::Status ReadTime(const std::string& text, std::chrono::milliseconds* time) {
+  constexpr std::array<std::pair<std::string_view, double>, 3> kUnits = {{{"ms", 1}, {"s", 1e3}, {"m", 60e3}}};
+  constexpr double kLongest = 1e12;
+  const size_t unit_at = std::min(text.find_first_not_of("0123456789."), text.size());
+  const auto* const unit = std::find_if(kUnits.begin(), kUnits.end(),
+                                        [&](const auto& known) { return known.first == text.substr(unit_at); });
+  double number = 0;
+  if (unit == kUnits.end() || !absl::SimpleAtod(text.substr(0, unit_at), &number) || number * unit->second > kLongest) {
+    return Unfit(text, "a time such as 500ms, 30s or 2m");
+  }
+  *time = std::chrono::milliseconds(std::llround(std::ceil(number * unit->second)));
   return absl::OkStatus();
 }
 

@@ -3,6 +3,7 @@
 #ifndef ATTND_CLIENT_ATTNCTL_OPTION_VALUES_H_
 #define ATTND_CLIENT_ATTNCTL_OPTION_VALUES_H_
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -30,6 +31,9 @@ absl::Status ReadCount(const std::string& text, int64_t smallest, std::optional<
 // With commas between them, at least one.
 absl::Status ReadIntegers(const std::string& text, std::vector<int64_t>* list);
 absl::Status ReadNumbers(const std::string& text, std::vector<float>* list);
+
+// "500ms", "30s", "1.5m"; rounded up to whole milliseconds.
+absl::Status ReadTime(const std::string& text, std::chrono::milliseconds* time);
 
 // A word and what it stands for.
 template <typename T>

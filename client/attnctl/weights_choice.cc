@@ -19,13 +19,6 @@ namespace {
 // Sets that an error lists.
 constexpr size_t kMostListed = 12;
 
-// Whether there is such a file, or no alias would be called so.
-bool IsPath(const std::string& text) {
-  std::error_code ignored;
-  return std::filesystem::exists(text, ignored) || text.ends_with(".safetensors") || text.starts_with('/') ||
-         text.starts_with("./") || text.starts_with("../");
-}
-
 std::string NamesOf(const std::vector<const NamedWeights*>& sets) {
   const size_t listed = std::min(sets.size(), kMostListed);
   const auto names =
@@ -57,11 +50,17 @@ absl::StatusOr<const NamedWeights*> PickOne(const LoadedWeights& loaded, const W
 
 }  // namespace
 
+bool IsWeightsPath(const std::string& text) {
+  std::error_code ignored;
+  return std::filesystem::exists(text, ignored) || text.ends_with(".safetensors") || text.starts_with('/') ||
+         text.starts_with("./") || text.starts_with("../");
+}
+
 absl::Status CheckChoice(const WeightsChoice& choice) {
   if (choice.weights.empty()) {
     return absl::InvalidArgumentError("--weights: is needed: an id, an alias, or a .safetensors file or a folder");
   }
-  if (IsWeightsId(choice.weights) || !IsPath(choice.weights)) {
+  if (IsWeightsId(choice.weights) || !IsWeightsPath(choice.weights)) {
     for (const auto& [flag, given] :
          {std::pair{"--mapping", !choice.mapping.empty()}, std::pair{"--layer", choice.layer.has_value()},
           std::pair{"--name", !choice.name.empty()}}) {
@@ -80,7 +79,7 @@ absl::Status ChooseWeights(const WeightsChoice& choice, codec::MultiHeadCall* ca
     call->weights_id = choice.weights;
     return absl::OkStatus();
   }
-  if (!IsPath(choice.weights)) {
+  if (!IsWeightsPath(choice.weights)) {
     call->weights_alias = choice.weights;
     return absl::OkStatus();
   }

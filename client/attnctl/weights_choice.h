@@ -23,6 +23,9 @@ struct WeightsChoice {
   std::string name = {};
 };
 
+// Whether the text means a file or folder: there is one, or no alias would be called so.
+bool IsWeightsPath(const std::string& text);
+
 // Fails if the command line makes no choice, whatever the files hold.
 absl::Status CheckChoice(const WeightsChoice& choice);
 

@@ -12,6 +12,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "client/attnctl/table.h"
+#include "client/printable.h"
 
 namespace attnd::attnctl {
 namespace {
@@ -93,7 +94,8 @@ std::string Description(const v1::WeightsInfo& info) {
 
 absl::Status Push(Client& client, const WeightsFlags& flags, std::ostream& out) {
   const auto result = PushWeights(client, flags.push, [&out](const PushedWeights& set) {
-    out << set.registered.id << "  " << set.alias << (set.registered.existed ? "  (was there)" : "") << std::endl;
+    out << Printable(set.registered.id) << "  " << set.alias << (set.registered.existed ? "  (was there)" : "")
+        << std::endl;
   });
   if (!result.ok()) return result.status();
   out << result->sets.size() << (result->sets.size() == 1 ? " set" : " sets") << " registered, "
@@ -104,28 +106,28 @@ absl::Status Push(Client& client, const WeightsFlags& flags, std::ostream& out) 
 absl::Status List(Client& client, const WeightsFlags& flags, std::ostream& out) {
   const auto list = client.ListWeights();
   if (!list.ok()) return list.status();
-  out << (flags.json ? Json(*list) : Table(*list));
+  out << (flags.json ? Json(*list) : Printable(Table(*list)));
   return absl::OkStatus();
 }
 
 absl::Status Describe(Client& client, const WeightsFlags& flags, std::ostream& out) {
   const auto info = client.DescribeWeights(flags.name);
   if (!info.ok()) return info.status();
-  out << (flags.json ? Json(*info) : Description(*info));
+  out << (flags.json ? Json(*info) : Printable(Description(*info)));
   return absl::OkStatus();
 }
 
 absl::Status Delete(Client& client, const WeightsFlags& flags, std::ostream& out) {
   const auto id = client.DeleteWeights(flags.name);
   if (!id.ok()) return id.status();
-  out << "deleted " << *id << "\n";
+  out << "deleted " << Printable(*id) << "\n";
   return absl::OkStatus();
 }
 
 absl::Status Alias(Client& client, const WeightsFlags& flags, std::ostream& out) {
   const auto id = client.SetWeightsAlias(flags.name, flags.alias);
   if (!id.ok()) return id.status();
-  out << *id << "  " << flags.alias << "\n";
+  out << Printable(*id) << "  " << flags.alias << "\n";
   return absl::OkStatus();
 }
 

@@ -10,34 +10,28 @@ namespace {
 
 class AttentionJob final : public Job {
  public:
-  AttentionJob(AttentionRequest request, AttentionPlan plan, EngineKind engine, BufferPool* pool,
-               AttentionCallback done)
-      : request_(std::move(request)), done_(std::move(done)) {
-    run_.emplace(std::move(plan), engine, pool);
-  }
+  AttentionJob(AttentionRequest&& request, AttentionPlan&& plan, EngineKind engine, BufferPool* pool,
+               AttentionCallback&& done)
+      : run_(std::in_place, std::move(request), std::move(plan), engine, pool), done_(std::move(done)) {}
 
-  absl::StatusOr<int64_t> Prepare() override { return run_->Begin(std::move(request_)); }
+  absl::StatusOr<int64_t> Prepare() override { return run_->Begin(); }
   absl::Status RunTile(int64_t tile) override { return run_->RunClaim(tile); }
+  int64_t NextStage() override { return run_->NextStage(); }
+  [[nodiscard]] double StageShare() const override { return run_->StageShare(); }
+  [[nodiscard]] bool Prepares() const override { return run_->gathers(); }
   void Done(const absl::Status& status, const JobTimings& timings) override;
 
  private:
-  AttentionRequest request_;
   std::optional<AttentionRun> run_;
   const AttentionCallback done_;
 };
 
 void AttentionJob::Done(const absl::Status& status, const JobTimings& timings) {
-  AttentionResult result;
-  if (status.ok()) result = run_->TakeResult();
-  result.timings = timings;
+  auto result = status.ok() ? absl::StatusOr<AttentionResult>(run_->TakeResult()) : status;
+  if (result.ok()) result->timings = timings;
   // Whoever holds the job for longer holds nothing that grows.
-  request_ = AttentionRequest();
   run_.reset();
-  if (status.ok()) {
-    done_(std::move(result), timings);
-  } else {
-    done_(status, timings);
-  }
+  done_(std::move(result), timings);
 }
 
 }  // namespace

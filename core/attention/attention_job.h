@@ -18,8 +18,8 @@
 
 namespace attnd {
 
-// Called once, on any thread, with no lock held.
-using AttentionCallback = std::function<void(absl::StatusOr<AttentionResult>, const JobTimings&)>;
+// Called once, on any thread, with no lock held; may take the result.
+using AttentionCallback = std::function<void(absl::StatusOr<AttentionResult>&&, const JobTimings&)>;
 
 // `plan` must be PlanAttention's answer to `request`. The request's tensors are copied
 // once, when a worker takes the job, and its owner is dropped then. `pool` must outlive

@@ -19,20 +19,46 @@ namespace {
 // many floating-point operations (some tens of microseconds), so that claiming is free.
 constexpr double kFlopsPerClaim = 4e6;
 
+// What a byte costs to copy from memory, in operations of a product.
+constexpr double kFlopsPerByteCopied = 4;
+
 int64_t Blocks(int64_t rows, int64_t rows_per_block) { return (rows + rows_per_block - 1) / rows_per_block; }
 
 }  // namespace
 
-absl::StatusOr<int64_t> AttentionRun::Begin(AttentionRequest request) {
+absl::StatusOr<int64_t> AttentionRun::Begin() {
   if (absl::Status status = AllocateOutput(); !status.ok()) return status;
   if (absl::Status status = AllocateResults(); !status.ok()) return status;
   if (plan_.rows == 0) return 0;
   FillUnusedRows();
-  if (absl::Status status = GatherInputs(request, plan_, pool_, input_, data_); !status.ok()) return status;
-  IndexDocuments(request.options, plan_);
-  request = AttentionRequest();
-  return Cut();
+  if (absl::Status status = gathering_.Begin(*source_, plan_, pool_, input_, data_); !status.ok()) return status;
+  if (gathering_.parts() > 0) {
+    const double flops = kFlopsPerByteCopied * static_cast<double>(plan_.input_bytes);
+    gather_share_ = flops / (flops + PredictCost(plan_, engine_));
+    gathers_ = true;
+    parts_left_ = gathering_.parts();
+    return gathering_.parts();
+  }
+  if (absl::Status status = EndGathering(); !status.ok()) return status;
+  return claims_;
 }
+
+absl::Status AttentionRun::EndGathering() {
+  IndexDocuments(source_->options, plan_);
+  source_.reset();
+  const absl::StatusOr<int64_t> claims = Cut();
+  if (!claims.ok()) return claims.status();
+  claims_ = *claims;
+  return absl::OkStatus();
+}
+
+int64_t AttentionRun::NextStage() {
+  if (!gathers_) return 0;
+  gathers_ = false;
+  return claims_;
+}
+
+double AttentionRun::StageShare() const { return gathers_ ? gather_share_ : 1 - gather_share_; }
 
 absl::StatusOr<int64_t> AttentionRun::BeginProjected(const AttentionRequest& request, const ProjectedTensors& tensors) {
   if (absl::Status status = AllocateResults(); !status.ok()) return status;
@@ -208,6 +234,10 @@ absl::Status AttentionRun::RunUnit(TileEngine& engine, const Unit& unit) {
 }
 
 absl::Status AttentionRun::RunClaim(int64_t claim) {
+  if (gathers_) {
+    gathering_.Run(claim);
+    return --parts_left_ == 0 ? EndGathering() : absl::OkStatus();
+  }
   TileEngine& engine = EngineForThisThread(engine_);
   const int64_t end = std::min((claim + 1) * units_per_claim_, units_);
   for (int64_t i = claim * units_per_claim_; i < end; ++i) {

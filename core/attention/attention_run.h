@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "core/attention/engine.h"
+#include "core/attention/gather.h"
 #include "core/attention/plan.h"
 #include "core/attention/request.h"
 #include "core/attention/result_tensor.h"
@@ -46,24 +47,36 @@ struct ProjectedTensors {
   const float* row_sinks = nullptr;
 };
 
-// Begin once; then RunClaim for each claim, from several threads at the same time; then
-// TakeResult or nothing. `pool` must outlive it and its result.
+// Begin once; then, stage by stage, RunClaim for each claim, from several threads at the same
+// time, and NextStage; then TakeResult or nothing. `pool` must outlive it and its result.
 class AttentionRun {
  public:
-  AttentionRun(AttentionPlan plan, EngineKind engine, BufferPool* pool)
+  // REQUIRES: `plan` is PlanAttention's answer to `request`.
+  AttentionRun(AttentionRequest&& request, AttentionPlan&& plan, EngineKind engine, BufferPool* pool)
+      : plan_(std::move(plan)), engine_(engine), pool_(pool), source_(std::move(request)) {}
+  // For BeginProjected, without a request.
+  AttentionRun(AttentionPlan&& plan, EngineKind engine, BufferPool* pool)
       : plan_(std::move(plan)), engine_(engine), pool_(pool) {}
 
-  // Copies the request's tensors and returns the number of claims. Drops what `request` holds
-  // as soon as it has been copied. kResourceExhausted without memory. REQUIRES: the plan is
-  // PlanAttention's answer to `request`.
-  absl::StatusOr<int64_t> Begin(AttentionRequest request);
+  // Copies the request's tensors, or makes that a stage of its own if they are large, and
+  // returns the number of claims. Drops the request as soon as they have been copied.
+  // kResourceExhausted without memory. REQUIRES: made with a request.
+  absl::StatusOr<int64_t> Begin();
 
   // The same for tensors that are computed by the time that the first claim is run. REQUIRES:
-  // the plan is PlanProjected's answer to `request`, perhaps with another output_dtype.
+  // made without a request; the plan is PlanProjected's answer to `request`, perhaps with
+  // another output_dtype.
   absl::StatusOr<int64_t> BeginProjected(const AttentionRequest& request, const ProjectedTensors& tensors);
 
-  // Computes claim 0 <= `claim` < claims.
+  // Copies or computes claim 0 <= `claim` < claims of the stage.
   absl::Status RunClaim(int64_t claim);
+
+  // All claims of a stage are done: the number of the next one's, 0 if there is none. Quick.
+  int64_t NextStage();
+  // Whether the stage copies.
+  [[nodiscard]] bool gathers() const { return gathers_; }
+  // The stage's part of the whole cost.
+  [[nodiscard]] double StageShare() const;
 
   // All but timings; without output if tensors were projected. REQUIRES: all claims are done.
   AttentionResult TakeResult();
@@ -85,6 +98,7 @@ class AttentionRun {
     int64_t part = 0;
   };
 
+  absl::Status EndGathering();
   absl::Status AllocateOutput();
   absl::Status AllocateResults();
   absl::Status Allocate(DataType dtype, const std::vector<int64_t>& shape, ResultTensor& tensor);
@@ -104,6 +118,14 @@ class AttentionRun {
   const EngineKind engine_;
   BufferPool* const pool_;
 
+  // Until its tensors have been copied, if there are any.
+  std::optional<AttentionRequest> source_;
+  Gathering gathering_;
+  std::atomic<int64_t> parts_left_ = 0;
+  bool gathers_ = false;
+  // Of the cost; 0 if all was copied in Begin.
+  double gather_share_ = 0;
+  int64_t claims_ = 0;
   Buffer input_;
   AttentionData data_;
   // Of the softmax of every row, when averages need them.

@@ -1,6 +1,7 @@
 #include "core/attention/cost.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 
 namespace attnd {
@@ -10,7 +11,8 @@ namespace {
 constexpr double kFlopsPerFloatMoved = 64;
 // Of keys and values, which are read in order.
 constexpr double kFlopsPerFloatRead = 16;
-// Per (row, key) pair.
+// Per (row, key) pair: the softmax, and what options add.
+constexpr double kFlopsPerSoftmaxPair = 16;
 constexpr double kFlopsPerMaskedPair = 64;
 constexpr double kFlopsPerBiasedPair = 96;
 constexpr double kFlopsPerCappedPair = 96;
@@ -20,6 +22,8 @@ constexpr double kFlopsPerAngle = 400;
 constexpr double kFlopsPerFloatTurned = 128;
 // An element of a list, looked up.
 constexpr double kFlopsPerDocumentId = 100;
+// A tile, whatever is in it: half a microsecond.
+constexpr double kFlopsPerTile = 2e4;
 // Keys beyond the visible ones that a row of a tile is computed with, in the mean: up to
 // the end of what its neighbours see, in whole vectors.
 constexpr double kKeysBeyondVisible = 32;
@@ -39,9 +43,24 @@ double PaddedRows(const AttentionPlan& plan, EngineKind engine) {
   return rows * static_cast<double>(dims.kv_heads);
 }
 
+// That cost something.
+double Tiles(const AttentionPlan& plan, EngineKind engine) {
+  const auto rows_per_tile = static_cast<double>(RowsPerTile(engine, plan));
+  const auto tiles = [&](int64_t b) {
+    return std::ceil(static_cast<double>(plan.q_used[b] * plan.dims.group()) / rows_per_tile);
+  };
+  double sum = 0;
+  if (plan.q_used.uniform()) {
+    sum = static_cast<double>(plan.dims.batch) * tiles(0);
+  } else {
+    for (int64_t b = 0; b < plan.dims.batch; ++b) sum += tiles(b);
+  }
+  return sum * static_cast<double>(plan.dims.kv_heads);
+}
+
 // Beside the products, of a (row, key) pair.
 double FlopsPerPair(const AttentionPlan& plan) {
-  return kFlopsPerMaskedPair * static_cast<double>(plan.masks.size()) +
+  return kFlopsPerSoftmaxPair + kFlopsPerMaskedPair * static_cast<double>(plan.masks.size()) +
          kFlopsPerBiasedPair * static_cast<double>(plan.biases.size()) + (plan.softcap > 0 ? kFlopsPerCappedPair : 0) +
          (plan.has_alibi ? kFlopsPerAlibiPair : 0);
 }
@@ -79,7 +98,7 @@ double PredictCost(const AttentionPlan& plan, EngineKind engine) {
   if (plan.has_documents) {
     flops += static_cast<double>(plan.total_queries + plan.total_keys) * kFlopsPerDocumentId;
   }
-  return flops + floats * kFlopsPerFloatMoved + RopeCost(plan);
+  return flops + floats * kFlopsPerFloatMoved + Tiles(plan, engine) * kFlopsPerTile + RopeCost(plan);
 }
 
 double LargestUnitCost(const AttentionPlan& plan, int64_t rows) {

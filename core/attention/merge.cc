@@ -260,7 +260,7 @@ absl::StatusOr<MergeResult> Merge(MergeInputs inputs, BufferPool* pool) {
   absl::StatusOr<MergeResult> merged;
   const auto job = NewMergeJob(
       std::move(inputs), *plan, pool,
-      [&merged](absl::StatusOr<MergeResult> result, const JobTimings& /*timings*/) { merged = std::move(result); });
+      [&merged](absl::StatusOr<MergeResult>&& result, const JobTimings& /*timings*/) { merged = std::move(result); });
   const auto tiles = job->Prepare();
   absl::Status status = tiles.status();
   for (int64_t tile = 0; status.ok() && tile < *tiles; ++tile) status = job->RunTile(tile);

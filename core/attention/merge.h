@@ -69,8 +69,8 @@ struct MergeResult {
   ResultTensor lse;
 };
 
-// Called once, on any thread, with no lock held.
-using MergeCallback = std::function<void(absl::StatusOr<MergeResult>, const JobTimings&)>;
+// Called once, on any thread, with no lock held; may take the result.
+using MergeCallback = std::function<void(absl::StatusOr<MergeResult>&&, const JobTimings&)>;
 
 // `plan` must be PlanMerge's answer to `inputs`; otherwise as NewAttentionJob. A row whose
 // LSE is -inf in every part (and without a sink) gives output 0 and LSE -inf; the output of

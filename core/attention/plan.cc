@@ -4,6 +4,7 @@
 #include <initializer_list>
 #include <limits>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <tuple>
@@ -133,7 +134,7 @@ size_t ListElements(const AttentionOptions& options, const AttentionOutputs& out
 // Takes the bytes of a result off what is left of the limit.
 absl::Status AddResult(std::string_view field, std::string_view what, std::initializer_list<int64_t> extents,
                        DataType dtype, const AttentionLimits& limits, AttentionPlan& plan) {
-  const auto bytes = TensorBytes(dtype, std::vector<int64_t>(extents));
+  const auto bytes = TensorBytes(dtype, std::span(extents.begin(), extents.size()));
   if (!bytes.has_value() || *bytes > limits.max_output_bytes - plan.output_bytes) {
     return InvalidField(field, absl::StrCat(std::string(what), " would pass the limit of ", limits.max_output_bytes,
                                             " bytes for all results"));

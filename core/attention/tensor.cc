@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "absl/container/inlined_vector.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 
@@ -50,7 +51,7 @@ std::optional<int64_t> Product(std::span<const int64_t> factors) {
 }
 
 std::optional<int64_t> TensorBytes(DataType dtype, std::span<const int64_t> shape) {
-  std::vector<int64_t> factors(shape.begin(), shape.end());
+  absl::InlinedVector<int64_t, 8> factors(shape.begin(), shape.end());
   if (dtype != DataType::kBit) {
     factors.push_back(ElementBytes(dtype));
   } else if (!factors.empty()) {

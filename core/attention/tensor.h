@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "absl/container/inlined_vector.h"
+
 namespace attnd {
 
 // Element types of the wire contract. Little-endian; kBit is least significant bit
@@ -40,16 +42,22 @@ class Fragments {
   // Adds a piece at the end. Empty pieces are dropped.
   void Append(std::span<const std::byte> piece);
 
+  void Clear() {
+    pieces_.clear();
+    size_ = 0;
+  }
+
   // Total number of bytes.
   [[nodiscard]] size_t size() const { return size_; }
   [[nodiscard]] bool empty() const { return size_ == 0; }
-  [[nodiscard]] const std::vector<std::span<const std::byte>>& pieces() const { return pieces_; }
+  [[nodiscard]] std::span<const std::span<const std::byte>> pieces() const { return pieces_; }
 
   // Copies all size() bytes to `destination`.
   void CopyTo(std::byte* destination) const;
 
  private:
-  std::vector<std::span<const std::byte>> pieces_;
+  // Most tensors are in one.
+  absl::InlinedVector<std::span<const std::byte>, 1> pieces_;
   size_t size_ = 0;
 };
 

@@ -141,20 +141,17 @@ bool MultiHeadJob::Join(Job& other) {
 }
 
 void MultiHeadJob::Done(const absl::Status& status, const JobTimings& timings) {
-  MultiHeadResult result;
-  if (status.ok()) result = group_->run->TakeResult(index_);
-  result.attention.timings = timings;
-  result.attention.tiles = group_->tiles;
+  auto result = status.ok() ? absl::StatusOr<MultiHeadResult>(group_->run->TakeResult(index_)) : status;
+  if (result.ok()) {
+    result->attention.timings = timings;
+    result->attention.tiles = group_->tiles;
+  }
   // Whoever holds the job for longer holds nothing that grows.
   group_.reset();
   weights_ = WeightsSource();
   packing_.reset();
   weights_owner_.reset();
-  if (status.ok()) {
-    done_(std::move(result), timings);
-  } else {
-    done_(status, timings);
-  }
+  done_(std::move(result), timings);
 }
 
 }  // namespace

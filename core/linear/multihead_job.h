@@ -16,8 +16,8 @@
 
 namespace attnd {
 
-// Called once, on any thread, with no lock held.
-using MultiHeadCallback = std::function<void(absl::StatusOr<MultiHeadResult>, const JobTimings&)>;
+// Called once, on any thread, with no lock held; may take the result.
+using MultiHeadCallback = std::function<void(absl::StatusOr<MultiHeadResult>&&, const JobTimings&)>;
 
 // Where the weights come from: registered, or with the request, to be packed by the job.
 struct WeightsSource {

@@ -184,7 +184,7 @@ absl::Status MultiHeadRun::BeginMember(Member& member) {
   projected_tensors.value = at(projected_[2], 2, p.projections[2].columns.size());
   projected_tensors.output = at(context_, 0, p.context_width);
   projected_tensors.row_sinks = member.extra_scores;
-  member.attention.emplace(p.attention, engine_, pool_);
+  member.attention.emplace(AttentionPlan(p.attention), engine_, pool_);
   const auto claims = member.attention->BeginProjected(projected, projected_tensors);
   if (!claims.ok()) return claims.status();
   member.claims = *claims;

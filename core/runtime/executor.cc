@@ -5,16 +5,11 @@
 
 #include <algorithm>
 #include <cassert>
-#include <set>
-#include <thread>
-#include <tuple>
-#include <unordered_map>
 #include <utility>
 
 #include "core/runtime/admission.h"
-#include "core/runtime/job_entry.h"
-#include "core/runtime/mutex.h"
-#include "core/runtime/speed_meter.h"
+#include "core/runtime/executor_impl.h"
+#include "core/runtime/whole_job.h"
 
 namespace attnd {
 namespace {
@@ -24,83 +19,10 @@ constexpr double kSecondsPerByte = 2.5e-10;
 
 }  // namespace
 
-class Executor::Impl {
- public:
-  Impl(const Options& options, const Clock& clock)
-      : options_(options), clock_(clock), speed_(options.initial_flops_per_second) {
-    for (int i = 0; i < options_.workers; ++i) workers_.emplace_back([this] { WorkerMain(); });
-  }
-  ~Impl();
-  Impl(const Impl&) = delete;
-  Impl& operator=(const Impl&) = delete;
-
-  absl::Status Submit(std::shared_ptr<Job> job, const JobSpec& spec) ATTND_EXCLUDES(mutex_);
-  void Cancel(const Job* job) ATTND_EXCLUDES(mutex_);
-  void StopAdmission() ATTND_EXCLUDES(mutex_);
-  bool AwaitIdle(Time deadline) ATTND_EXCLUDES(mutex_);
-  bool RunOne() ATTND_EXCLUDES(mutex_);
-  ExecutorStats Stats() const ATTND_EXCLUDES(mutex_);
-  double PredictSeconds(double flops) const ATTND_EXCLUDES(mutex_);
-
- private:
-  using Entry = JobEntry;
-  struct ByRank {
-    bool operator()(const Entry* a, const Entry* b) const { return a->Rank() < b->Rank(); }
-  };
-  struct Step {
-    Entry* entry = nullptr;
-    int64_t tile = -1;  // -1: Prepare
-  };
-  // Jobs whose Done is due; called after the lock is released.
-  using Ended = std::vector<std::unique_ptr<Entry>>;
-
-  void WorkerMain();
-  std::optional<Step> Claim(Ended& ended) ATTND_REQUIRES(mutex_);
-  void Execute(const Step& step) ATTND_EXCLUDES(mutex_);
-  void ExecutePrepare(Entry* entry) ATTND_EXCLUDES(mutex_);
-  void ExecuteTile(Entry* entry, int64_t tile) ATTND_EXCLUDES(mutex_);
-  void BeginStage(Entry* entry, int64_t tiles) ATTND_REQUIRES(mutex_);
-  void Charge(Entry* entry, double seconds) ATTND_REQUIRES(mutex_);
-  void TakeRiders(Entry* leader, Time now) ATTND_REQUIRES(mutex_);
-  void LeaveRiders(Entry* leader, Ended& ended) ATTND_REQUIRES(mutex_);
-  void EndIfDue(Entry* entry, Ended& ended) ATTND_REQUIRES(mutex_);
-  void Abandon(Entry* entry, absl::Status status, Ended& ended) ATTND_REQUIRES(mutex_);
-  void Stop(Entry* entry, absl::Status status, Ended& ended) ATTND_REQUIRES(mutex_);
-  void Reap(Ended& ended) ATTND_REQUIRES(mutex_);
-  absl::Status Admit(const JobSpec& spec, double seconds) const ATTND_REQUIRES(mutex_);
-  double Predict(const JobSpec& spec) const ATTND_REQUIRES(mutex_);
-  [[nodiscard]] int64_t RoundOf(double tag) const { return static_cast<int64_t>(tag / options_.quantum_seconds); }
-  [[nodiscard]] int64_t BytesHeld() const ATTND_REQUIRES(mutex_) {
-    return bytes_ + (options_.bytes_elsewhere ? options_.bytes_elsewhere() : 0);
-  }
-  [[nodiscard]] double Workers() const { return std::max(1, options_.workers); }
-  void CallDone(Ended ended) ATTND_EXCLUDES(mutex_);
-
-  const Options options_;
-  const Clock& clock_;
-
-  mutable Mutex mutex_;
-  CondVar work_;
-  CondVar idle_;
-  bool admitting_ ATTND_GUARDED_BY(mutex_) = true;
-  bool stopping_ ATTND_GUARDED_BY(mutex_) = false;
-  uint64_t next_sequence_ ATTND_GUARDED_BY(mutex_) = 0;
-  // Service given so far divided by the number of jobs sharing it; new jobs start one
-  // quantum before it.
-  double virtual_seconds_ ATTND_GUARDED_BY(mutex_) = 0;
-  std::unordered_map<const Job*, std::unique_ptr<Entry>> jobs_ ATTND_GUARDED_BY(mutex_);
-  std::set<Entry*, ByRank> runnable_ ATTND_GUARDED_BY(mutex_);
-  // Jobs taken out of jobs_ whose Done has not returned: not idle yet.
-  int64_t ending_ ATTND_GUARDED_BY(mutex_) = 0;
-  int64_t bytes_ ATTND_GUARDED_BY(mutex_) = 0;
-  double predicted_seconds_ ATTND_GUARDED_BY(mutex_) = 0;
-  SpeedMeter speed_ ATTND_GUARDED_BY(mutex_);
-  double busy_seconds_ ATTND_GUARDED_BY(mutex_) = 0;
-  double flops_done_ ATTND_GUARDED_BY(mutex_) = 0;
-  int64_t tiles_done_ ATTND_GUARDED_BY(mutex_) = 0;
-
-  std::vector<std::thread> workers_;
-};
+Executor::Impl::Impl(const Options& options, const Clock& clock)
+    : options_(options), clock_(clock), speed_(options.initial_flops_per_second) {
+  for (int i = 0; i < options_.workers; ++i) workers_.emplace_back([this] { WorkerMain(); });
+}
 
 Executor::Impl::~Impl() {
   Ended ended;
@@ -122,6 +44,8 @@ Executor::Impl::~Impl() {
 absl::Status Executor::Impl::Submit(std::shared_ptr<Job> job, const JobSpec& spec) {
   Ended ended;
   absl::Status status;
+  Job& submitted = *job;
+  bool here = false;
   {
     const MutexLock lock(mutex_);
     const double seconds = Predict(spec);
@@ -130,7 +54,10 @@ absl::Status Executor::Impl::Submit(std::shared_ptr<Job> job, const JobSpec& spe
       Reap(ended);
       status = Admit(spec, seconds);
     }
-    if (status.ok()) {
+    here = status.ok() && RunsHere(spec, seconds);
+    if (here) {
+      ++ending_;
+    } else if (status.ok()) {
       auto entry = std::make_unique<Entry>();
       entry->job = std::move(job);
       entry->spec = spec;
@@ -141,6 +68,7 @@ absl::Status Executor::Impl::Submit(std::shared_ptr<Job> job, const JobSpec& spe
       entry->submitted = clock_.Now();
       bytes_ += spec.bytes;
       predicted_seconds_ += seconds;
+      ++waiting_;
       runnable_.insert(entry.get());
       const Job* key = entry->job.get();
       assert(!jobs_.contains(key) && "a job is admitted once");
@@ -149,7 +77,29 @@ absl::Status Executor::Impl::Submit(std::shared_ptr<Job> job, const JobSpec& spe
     }
   }
   CallDone(std::move(ended));
+  if (here) RunHere(submitted, spec);
   return status;
+}
+
+// Few jobs have been taken and are not done, so looking at all of them is no work.
+bool Executor::Impl::RunsHere(const JobSpec& spec, double seconds) const {
+  return seconds < options_.run_here_seconds && waiting_ == 0 &&
+         std::none_of(jobs_.begin(), jobs_.end(),
+                      [&spec](const auto& job) { return job.second->spec.priority > spec.priority; });
+}
+
+void Executor::Impl::RunHere(Job& job, const JobSpec& spec) {
+  const WholeJob whole = RunWholeJob(job, clock_);
+  job.Done(whole.status, whole.timings);
+  const MutexLock lock(mutex_);
+  busy_seconds_ += Seconds(whole.timings.prepare + whole.timings.compute);
+  tiles_done_ += whole.tiles;
+  if (whole.status.ok() && whole.tiles > 0) {
+    flops_done_ += spec.flops;
+    speed_.Add(spec.flops, Seconds(whole.timings.compute));
+  }
+  --ending_;
+  idle_.SignalAll();
 }
 
 double Executor::Impl::Predict(const JobSpec& spec) const {
@@ -196,6 +146,7 @@ void Executor::Impl::TakeRiders(Entry* leader, Time now) {
       continue;
     }
     it = runnable_.erase(it);
+    --waiting_;
     ++other->steps_running;
     other->taken = now;
     other->timings.queue = now - other->submitted;
@@ -228,7 +179,10 @@ void Executor::Impl::Stop(Entry* entry, absl::Status status, Ended& ended) {
 void Executor::Impl::EndIfDue(Entry* entry, Ended& ended) {
   if (!entry->end.has_value() || entry->steps_running > 0) return;
   LeaveRiders(entry, ended);
-  if (!entry->taken.has_value()) entry->timings.queue = clock_.Now() - entry->submitted;
+  if (!entry->taken.has_value()) {
+    --waiting_;
+    entry->timings.queue = clock_.Now() - entry->submitted;
+  }
   if (entry->compute_begin.has_value()) entry->timings.compute = clock_.Now() - *entry->compute_begin;
   bytes_ -= entry->spec.bytes;
   predicted_seconds_ = std::max(0.0, predicted_seconds_ - entry->SecondsLeft());
@@ -291,6 +245,7 @@ std::optional<Executor::Impl::Step> Executor::Impl::Claim(Ended& ended) {
     runnable_.erase(runnable_.begin());
     ++entry->steps_running;
     if (!entry->prepared) {
+      --waiting_;
       entry->taken = now;
       entry->timings.queue = now - entry->submitted;
       TakeRiders(entry, now);
@@ -368,7 +323,12 @@ void Executor::Impl::ExecuteTile(Entry* entry, int64_t tile) {
       // Moved: only the thread that calls Done owns it from here on.
       Stop(entry, std::move(status), ended);
     } else if (entry->tiles_done == entry->tiles && !entry->end.has_value()) {
+      const bool prepared = entry->job->Prepares();
       const int64_t more = entry->job->NextStage();
+      if (prepared) {
+        entry->timings.prepare = clock_.Now() - *entry->taken;
+        entry->compute_begin.reset();
+      }
       if (more > 0) {
         BeginStage(entry, more);
       } else {
@@ -410,10 +370,10 @@ ExecutorStats Executor::Impl::Stats() const {
   ExecutorStats stats;
   stats.workers = options_.workers;
   stats.jobs = static_cast<int64_t>(jobs_.size());
+  stats.waiting = waiting_;
   const Time now = clock_.Now();
   for (const auto& [job, entry] : jobs_) {
     if (entry->taken.has_value()) continue;
-    ++stats.waiting;
     stats.oldest_wait = std::max(stats.oldest_wait, now - entry->submitted);
   }
   stats.bytes = BytesHeld();

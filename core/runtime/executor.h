@@ -10,6 +10,9 @@
 // Jobs that gain by it are computed together if they wait at the same time (Job::Join). One of
 // them that is cancelled or late is left out of the answers, not of the work.
 //
+// Jobs so short that handing them to a worker would take longer run on the thread that submits
+// them, if no other job waits and none of a higher priority is under way.
+//
 // Admission is bounded in jobs, bytes and predicted seconds of work; over a bound, Submit
 // refuses at once. Cancellation and deadline are looked at before every tile.
 #ifndef ATTND_CORE_RUNTIME_EXECUTOR_H_
@@ -33,9 +36,9 @@ namespace attnd {
 struct JobTimings {
   // Submit until a worker took it.
   Duration queue{};
-  // Prepare.
+  // Prepare, and stages that Job::Prepares says belong to it.
   Duration prepare{};
-  // First tile's start to last tile's end.
+  // Start of the first tile after that to the end of the last.
   Duration compute{};
 };
 
@@ -64,6 +67,10 @@ class Job {
   // JobSpec::share_key: this job's steps do it from now on, and once they are over both get
   // Done. False if that cannot be. Called before Prepare, with the executor's lock held.
   virtual bool Join([[maybe_unused]] Job& other) { return false; }
+
+  // Whether the current stage still makes the job ready, as JobTimings tells. Called as
+  // NextStage is.
+  [[nodiscard]] virtual bool Prepares() const { return false; }
 
   // Part of JobSpec::flops that the tiles of the current stage take together, in 0..1. Called
   // as NextStage is.
@@ -124,6 +131,11 @@ class Executor {
     // Bytes that count against max_bytes beside those of admitted jobs, such as responses
     // that clients have yet to read. None if unset. Thread-safe, must not block.
     std::function<int64_t()> bytes_elsewhere = nullptr;
+    // A job that is predicted to take less on one worker runs at once, all of it, on the
+    // thread that submits it, if no other job waits and none of a higher priority is under
+    // way: handing it over would cost more. 0: none does. Raising it keeps that thread from
+    // other things for longer.
+    double run_here_seconds = 0;
     // Length of a round of service, in predicted seconds of one worker.
     double quantum_seconds = 0.005;
     // Speed assumed until the first jobs have been measured, FLOP per second of one worker.
@@ -137,8 +149,9 @@ class Executor {
   Executor(const Executor&) = delete;
   Executor& operator=(const Executor&) = delete;
 
-  // Admits `job`. REQUIRES: it has not been admitted before. On failure the job has not been touched and Done will not
-  // be called:
+  // Admits `job`. REQUIRES: it has not been admitted before. It may be over, Done included, when
+  // this returns (Options::run_here_seconds). On failure the job has not been touched and Done
+  // will not be called:
   //   kUnavailable       draining; try another server
   //   kResourceExhausted a bound is reached; RetryAfterOf says when to come back
   //   kDeadlineExceeded  the deadline has passed or is sooner than the job's own

@@ -91,12 +91,30 @@ TEST(MetricsTest, CountWhatRequestsDo) {
   EXPECT_EQ(Metric(server.http(), "grpc_server_started_total{" + method), 1);
   EXPECT_EQ(Metric(server.http(), "grpc_server_handled_total{grpc_code=\"OK\"," + method), 1);
   EXPECT_EQ(Metric(server.http(), "grpc_server_handling_seconds_count{" + method), 1);
+  // The last; it is known once the client has its answer.
+  EXPECT_TRUE(Eventually([&] { return Metric(server.http(), "attnd_phase_seconds_count{phase=\"send\"}") == 1; }));
   for (const char* phase : {"queue", "gather", "compute"}) {
     EXPECT_EQ(Metric(server.http(), "attnd_phase_seconds_count{phase=\"" + std::string(phase) + "\"}"), 1);
   }
-  EXPECT_TRUE(Eventually([&] { return Metric(server.http(), "attnd_phase_seconds_count{phase=\"send\"}") == 1; }));
+  EXPECT_TRUE(Eventually([&] { return Metric(server.http(), "attnd_request_bytes_count") == 1; }));
   EXPECT_EQ(Metric(server.http(), "attnd_request_bytes_sum"), static_cast<double>(SmallRequest().ByteSizeLong()));
   EXPECT_EQ(Metric(server.http(), "attnd_response_bytes_sum"), static_cast<double>(response.ByteSizeLong()));
+}
+
+TEST(MetricsTest, CountWhatRefusedRequestsDo) {
+  const RunningServer server;
+  v1::AttendRequest request = SmallRequest();
+  request.mutable_query()->mutable_data()->pop_back();
+  for (const auto& [sent, code] :
+       {std::pair{request, grpc::StatusCode::INVALID_ARGUMENT}, std::pair{SmallRequest(), grpc::StatusCode::OK}}) {
+    grpc::ClientContext context;
+    v1::AttendResponse response;
+    EXPECT_EQ(server.attention().Attend(&context, sent, &response).error_code(), code);
+  }
+  EXPECT_TRUE(Eventually([&] { return Metric(server.http(), "attnd_phase_seconds_count{phase=\"send\"}") == 1; }));
+  EXPECT_TRUE(Eventually([&] { return Metric(server.http(), "attnd_request_bytes_count") == 2; }));
+  EXPECT_EQ(Metric(server.http(), "attnd_phase_seconds_count{phase=\"compute\"}"), 1);
+  EXPECT_EQ(Metric(server.http(), "attnd_response_bytes_count"), 1);
 }
 
 // The parts of the exposition format that a hand-written client gets wrong: one HELP and

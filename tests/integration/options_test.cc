@@ -12,6 +12,7 @@
 #include "client/client.h"
 #include "core/attention/attention_job.h"
 #include "core/attention/simd_rows.h"
+#include "core/runtime/whole_job.h"
 #include "tests/support/random_case.h"
 #include "tests/support/sanitizers.h"
 #include "tests/support/server_fixture.h"
@@ -32,10 +33,7 @@ absl::StatusOr<AttentionResult> RunHere(const AttentionRequest& request) {
   const auto job = NewAttentionJob(
       request, *std::move(plan), TestEngine(), &pool,
       [&outcome](absl::StatusOr<AttentionResult> result, const JobTimings& /*t*/) { outcome = std::move(result); });
-  const auto tiles = job->Prepare();
-  absl::Status status = tiles.status();
-  for (int64_t tile = 0; status.ok() && tile < *tiles; ++tile) status = job->RunTile(tile);
-  job->Done(status, {});
+  job->Done(RunWholeJob(*job, Clock::Real()).status, {});
   return outcome;
 }
 

@@ -42,6 +42,7 @@ class FakeJob : public Job {
     return more_stages[stages_begun++];
   }
   [[nodiscard]] double StageShare() const override { return stage_share; }
+  [[nodiscard]] bool Prepares() const override { return stages_begun < preparing_stages; }
   bool Join(Job& other) override {
     if (!joins) return false;
     Log("join " + dynamic_cast<FakeJob&>(other).name_);
@@ -63,6 +64,8 @@ class FakeJob : public Job {
   // Tiles of the stages after the first.
   std::vector<int64_t> more_stages;
   size_t stages_begun = 0;
+  // Of all stages, the first so many belong to the preparation.
+  size_t preparing_stages = 0;
   double stage_share = 1;
   // Whether it takes over any other.
   bool joins = false;

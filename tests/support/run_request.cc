@@ -141,10 +141,8 @@ CaseResult Read(const RequestCase& c, const AttentionResult& result) {
   return read;
 }
 
-absl::Status RunInline(Job& job, const std::optional<uint64_t>& shuffle_seed) {
-  const absl::StatusOr<int64_t> tiles = job.Prepare();
-  if (!tiles.ok()) return tiles.status();
-  std::vector<int64_t> order(static_cast<size_t>(*tiles));
+absl::Status RunStage(Job& job, int64_t tiles, const std::optional<uint64_t>& shuffle_seed) {
+  std::vector<int64_t> order(static_cast<size_t>(tiles));
   std::iota(order.begin(), order.end(), 0);
   if (shuffle_seed) {
     Random random(*shuffle_seed);
@@ -154,6 +152,15 @@ absl::Status RunInline(Job& job, const std::optional<uint64_t>& shuffle_seed) {
   }
   for (const int64_t tile : order) {
     if (absl::Status status = job.RunTile(tile); !status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RunInline(Job& job, const std::optional<uint64_t>& shuffle_seed) {
+  const absl::StatusOr<int64_t> first = job.Prepare();
+  if (!first.ok()) return first.status();
+  for (int64_t tiles = *first; tiles > 0; tiles = job.NextStage()) {
+    if (absl::Status status = RunStage(job, tiles, shuffle_seed); !status.ok()) return status;
   }
   return absl::OkStatus();
 }

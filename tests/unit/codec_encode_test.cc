@@ -137,14 +137,38 @@ TEST(ChunkWriterTest, WritesLengthsAboveFourGibibytes) {
   constexpr size_t kSize = size_t{5} << 30;
   void* memory = mmap(nullptr, kSize, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   ASSERT_NE(memory, MAP_FAILED);
-  ChunkWriter inner;
-  inner.Payload(3, Fragments({static_cast<const std::byte*>(memory), kSize}));
   ChunkWriter writer;
-  writer.Message(1, std::move(inner));
+  writer.Message(1, [&] { writer.Payload(3, Fragments({static_cast<const std::byte*>(memory), kSize})); });
   const auto chunks = std::move(writer).Finish();
   const std::string header = Tag(3, 2) + Varint(kSize);
   EXPECT_EQ(std::get<std::string>(chunks[0]), Tag(1, 2) + Varint(kSize + header.size()) + header);
   munmap(memory, kSize);
+}
+
+std::string Sub(int field, const std::string& fields) { return Tag(field, 2) + Varint(fields.size()) + fields; }
+
+TEST(ChunkWriterTest, MessagesMayBeEmptyNestedAndFollowOthers) {
+  const std::vector<float> borrowed(10, 1.5F);
+  const std::string payload(reinterpret_cast<const char*>(borrowed.data()), 40);
+  for (const size_t length : {0, 1, 40, 121, 122, 123, 124, 125, 126, 127, 128, 20000}) {
+    SCOPED_TRACE(length);
+    const std::string text(length, 'x');
+    const std::string text_field = text.empty() ? "" : Sub(9, text);
+    ChunkWriter out;
+    out.Message(1, [] {});
+    out.Message(2, [&] { out.Message(3, [] {}); });
+    out.Message(4, [&] {
+      out.Message(5, [&] {
+        out.Payload(6, Fragments(AsBytes(borrowed)));
+        out.Text(9, text);
+      });
+      out.Payload(6, Fragments(AsBytes(borrowed)));
+      out.Message(7, [&] { out.Text(9, text); });
+    });
+    out.Message(8, [&] { out.Text(9, text); });
+    const std::string inner = Sub(5, Sub(6, payload) + text_field) + Sub(6, payload) + Sub(7, text_field);
+    EXPECT_EQ(ToString(std::move(out).Finish()), Sub(1, "") + Sub(2, Sub(3, "")) + Sub(4, inner) + Sub(8, text_field));
+  }
 }
 
 TEST(EncodeAttendRequestTest, IsReadBackByTheServer) {

@@ -91,6 +91,24 @@ TEST(CostTest, EmptySequencesCostNothing) {
   EXPECT_LT(PredictCost(PlanOf(Packed(lengths, 4)), kEngine), 1e6);
 }
 
+// Requests of few bytes and fewer products that take a millisecond: no poller must run them.
+TEST(CostTest, ManyTinyTilesAreNotCheap) {
+  // Some 50 us at the speed of a product.
+  constexpr double kCheap = 3e6;
+  const auto cost = [](DataType dtype, const std::vector<int64_t>& query, const std::vector<int64_t>& key) {
+    AttentionRequest request;
+    request.query = Zeros(dtype, query);
+    request.key = request.value = Zeros(dtype, key);
+    return PredictCost(PlanOf(request), kEngine);
+  };
+  EXPECT_GT(cost(DataType::kFloat16, {1500, 1, 1, 1}, {1500, 1, 1, 1}), 5 * kCheap);
+  EXPECT_GT(cost(DataType::kFloat32, {2000, 1, 1, 1}, {2000, 1, 1, 1}), 5 * kCheap);
+  EXPECT_GT(cost(DataType::kFloat32, {600, 1}, {600, 1}), kCheap);
+  EXPECT_GT(cost(DataType::kFloat32, {1, 1000, 1, 1}, {1, 1000, 0, 1}), kCheap);
+  EXPECT_GT(cost(DataType::kFloat32, {2, 1, 5000, 2}, {2, 1, 1, 2}), kCheap);
+  EXPECT_LT(cost(DataType::kFloat32, {1, 1, 16, 64}, {1, 1, 16, 64}), kCheap / 4);
+}
+
 TEST(CostTest, ListsTakeMemory) {
   AttentionRequest request = Packed(std::vector<int64_t>(100000, 1), 1);
   const int64_t tensors = PlanOf(request).input_bytes;

@@ -58,6 +58,18 @@ TEST_F(ExecutorGroupsTest, AStageBeginsWhenTheOneBeforeIsDone) {
   ExpectNothingLeft();
 }
 
+TEST_F(ExecutorGroupsTest, StagesThatPrepareCountAsPreparing) {
+  const auto job = Make("a", 2);
+  job->more_stages = {1};
+  job->preparing_stages = 1;
+  job->on_prepare = [this] { clock_.Advance(std::chrono::milliseconds(1)); };
+  job->on_tile = [this] { clock_.Advance(std::chrono::milliseconds(10)); };
+  ASSERT_THAT(executor_->Submit(job, {}), IsOk());
+  Drain();
+  EXPECT_EQ(job->timings.prepare, std::chrono::milliseconds(21));
+  EXPECT_EQ(job->timings.compute, std::chrono::milliseconds(10));
+}
+
 TEST_F(ExecutorGroupsTest, AStageWaitsForTilesThatRun) {
   const auto job = Make("a", 2);
   job->more_stages = {1};

@@ -215,9 +215,10 @@ TEST(SplitTest, PartsAreSteps) {
   BufferPool pool{{}};
   const auto job = NewAttentionJob(BuildRequest(c), PlanOf(c), TestEngine(), &pool,
                                    [](const absl::StatusOr<AttentionResult>&, const JobTimings&) {});
-  const auto steps = job->Prepare();
-  ASSERT_THAT(steps, IsOk());
-  EXPECT_GE(*steps, 3);
+  const auto copies = job->Prepare();
+  ASSERT_THAT(copies, IsOk());
+  for (int64_t part = 0; part < *copies; ++part) ASSERT_THAT(job->RunTile(part), IsOk());
+  EXPECT_GE(job->NextStage(), 3);
   EXPECT_THAT(job->RunTile(0), IsOk());
   job->Done(absl::CancelledError("enough"), {});
   EXPECT_EQ(pool.used_bytes(), 0U);

@@ -22,7 +22,11 @@ void FillAll(WeightsCase& weights) {
   }
 }
 
-std::string Written(const ProjectionWeights& weights) { return ToString(WriteProjectionWeights(weights).Finish()); }
+std::string Written(const ProjectionWeights& weights) {
+  ChunkWriter out;
+  WriteProjectionWeights(weights, out);
+  return ToString(std::move(out).Finish());
+}
 
 // `read` of the bytes of a v1::ProjectionWeights in pieces of 7 bytes, written again.
 template <typename Read>
