@@ -70,11 +70,13 @@ absl::Status ProbeUnix(const std::string& path) {
   address.sun_family = AF_UNIX;
   std::copy(path.begin(), path.end(), static_cast<char*>(address.sun_path));
   const Socket client(AF_UNIX);
+  if (client.fd() < 0) return SystemError(errno);
   const auto* raw = reinterpret_cast<const sockaddr*>(&address);
   if (connect(client.fd(), raw, sizeof(address)) == 0) return SystemError(EADDRINUSE);
   if (errno == ECONNREFUSED) return absl::OkStatus();  // a socket that nobody listens on is replaced
   if (errno != ENOENT) return SystemError(errno);
   const Socket server(AF_UNIX);
+  if (server.fd() < 0) return SystemError(errno);
   if (bind(server.fd(), raw, sizeof(address)) != 0) return SystemError(errno);
   unlink(path.c_str());
   return absl::OkStatus();
@@ -101,9 +103,9 @@ std::string Address::ToString() const {
 absl::StatusOr<Address> ParseAddress(std::string_view text) {
   constexpr std::string_view kUnix = "unix:";
   Address address;
-  if (text.substr(0, kUnix.size()) == kUnix) {
+  if (text.starts_with(kUnix)) {
     address.path = text.substr(kUnix.size());
-    if (address.path.rfind("///", 0) == 0) address.path.erase(0, 2);
+    if (address.path.starts_with("///")) address.path.erase(0, 2);
     if (address.path.empty() || address.path.find('\0') != std::string::npos) return BadAddress(text);
     constexpr size_t kLongestPath = sizeof(sockaddr_un::sun_path) - 1;
     if (address.path.size() > kLongestPath) {
@@ -154,7 +156,7 @@ void Knock(const Address& address) {
   if (!resolved.ok()) return;
   const addrinfo& info = **resolved;
   const Socket client(info.ai_family);
-  (void)connect(client.fd(), info.ai_addr, info.ai_addrlen);
+  if (client.fd() >= 0) (void)connect(client.fd(), info.ai_addr, info.ai_addrlen);
 }
 
 Address ForLocalClient(Address address) {

@@ -111,7 +111,7 @@ class Parser {
     // NOLINTNEXTLINE(concurrency-mt-unsafe): at start-up there is one thread.
     const char* config = std::getenv(VariableOf("config").c_str());
     const bool given = std::any_of(arguments.begin(), arguments.end(),
-                                   [](const std::string& argument) { return argument.rfind("--config", 0) == 0; });
+                                   [](const std::string& argument) { return argument.starts_with("--config"); });
     if (config != nullptr && *config != '\0' && !given) arguments.push_back(std::string("--config=") + config);
     std::reverse(arguments.begin(), arguments.end());
     app_.parse(std::move(arguments));
@@ -243,7 +243,7 @@ CommandLine Exit(int status, std::string text) {
 // What CLI11 says of a configuration file, in our words.
 std::string ConfigProblem(const std::string& problem) {
   const std::string unknown = "INI was not able to parse ";
-  if (problem.rfind(unknown, 0) != 0) return "--config: " + problem;
+  if (!problem.starts_with(unknown)) return "--config: " + problem;
   return absl::StrCat("--config: there is no flag \"", problem.substr(unknown.size()), "\"");
 }
 

@@ -41,7 +41,7 @@ absl::Status ServerOptions::Validate() const {
     if (absl::Status status = CheckAddress("--listen", address, insecure); !status.ok()) return status;
   }
   if (http_enabled()) {
-    if (http.rfind("unix:", 0) == 0) return InvalidFlag("--http", "must be HOST:PORT, or off");
+    if (http.starts_with("unix:")) return InvalidFlag("--http", "must be HOST:PORT, or off");
     if (absl::Status status = CheckAddress("--http", http, insecure); !status.ok()) return status;
   }
   if (const auto engine = ParseEngine(attention_engine); !engine.ok()) {

@@ -207,7 +207,7 @@ absl::StatusOr<bool> RunCommand(const CLI::App& app, const Flags& flags, std::os
     return true;
   }
   const CaseFlags* computed = ComputedBy(app, flags);
-  const absl::Status status =
+  absl::Status status =
       computed == nullptr ? Info(flags.client, flags.info_json, out) : Compute(flags.client, *computed, out);
   if (!status.ok()) return status;
   return true;

@@ -59,7 +59,7 @@ std::string DescribeMachine() {
   std::string model = "unknown CPU";
   for (std::string line; std::getline(info, line);) {
     const size_t colon = line.find(": ");
-    if (line.rfind("model name", 0) != 0 || colon == std::string::npos) continue;
+    if (!line.starts_with("model name") || colon == std::string::npos) continue;
     model = line.substr(colon + 2);
     break;
   }
@@ -327,7 +327,7 @@ absl::StatusOr<bool> Load(const ClientOptions& client, const LoadOptions& option
   test.Judge();
   LoadReport& report = test.report();
   report.command = command;
-  const absl::Status answered = CheckAnswered(report);
+  absl::Status answered = CheckAnswered(report);
   if (answered.ok()) out << Printable(load::RenderTable(report)) << std::flush;
   if (absl::Status status = WriteFiles(options, report); !status.ok()) return status;
   if (!answered.ok()) return answered;

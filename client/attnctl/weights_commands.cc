@@ -94,8 +94,8 @@ std::string Description(const v1::WeightsInfo& info) {
 
 absl::Status Push(Client& client, const WeightsFlags& flags, std::ostream& out) {
   const auto result = PushWeights(client, flags.push, [&out](const PushedWeights& set) {
-    out << Printable(set.registered.id) << "  " << set.alias << (set.registered.existed ? "  (was there)" : "")
-        << std::endl;
+    out << Printable(set.registered.id) << "  " << set.alias << (set.registered.existed ? "  (was there)" : "") << '\n'
+        << std::flush;
   });
   if (!result.ok()) return result.status();
   out << result->sets.size() << (result->sets.size() == 1 ? " set" : " sets") << " registered, "

@@ -176,8 +176,8 @@ absl::StatusOr<Objective> ParseObjective(const std::string& text) {
     bool& seen = sides[0] == "errors" ? has_errors : has_latency;
     if (seen) return Unfit(text, part, "needed: an objective has one percentile and one share of errors");
     seen = true;
-    const absl::Status read = sides[0] == "errors" ? ReadErrors(text, sides[1], &objective)
-                                                   : ReadLatency(text, sides[0], sides[1], &objective);
+    absl::Status read = sides[0] == "errors" ? ReadErrors(text, sides[1], &objective)
+                                             : ReadLatency(text, sides[0], sides[1], &objective);
     if (!read.ok()) return read;
   }
   if (!has_latency) return Unfit(text, text, "an objective without a latency: write p99=20ms[,errors=0.1%]");

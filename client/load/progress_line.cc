@@ -60,7 +60,7 @@ void ProgressLine::Show(const Progress& progress) {
   last_warming_up_ = progress.warming_up;
   if (progress.seconds - last_seconds_ < kSecondsBetweenLines) return;
   last_seconds_ = progress.seconds;
-  *out_ << text << std::endl;
+  *out_ << text << '\n' << std::flush;
 }
 
 void ProgressLine::Clear() {

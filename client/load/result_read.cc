@@ -133,7 +133,7 @@ std::vector<Measure> MeasuresOfJson(const ordered_json& run) {
 
 absl::StatusOr<ReadReport> ReadJson(const std::string& name, const std::string& text) {
   const ordered_json json = ordered_json::parse(text, nullptr, /*allow_exceptions=*/false);
-  const absl::Status checked = CheckFormat(name, json);
+  absl::Status checked = CheckFormat(name, json);
   if (!checked.ok()) return checked;
   ReadReport report{.started = TextAt(json, "/started"),
                     .command = TextAt(json, "/command"),

@@ -28,8 +28,8 @@ absl::StatusOr<int64_t> RowTiles::Compute(const AttentionPlan& plan, const Atten
   sum_.resize(static_cast<size_t>(acc_rows));
   ClearState(acc_rows, State());
   int64_t pairs = 0;
-  const absl::Status status = blocks_.ForEach(blocks_.visibility().any().Intersect(keys),
-                                              [&](int64_t begin, int64_t end) { return AddBlock(begin, end, &pairs); });
+  absl::Status status = blocks_.ForEach(blocks_.visibility().any().Intersect(keys),
+                                        [&](int64_t begin, int64_t end) { return AddBlock(begin, end, &pairs); });
   if (!status.ok()) return status;
   return pairs;
 }

@@ -155,7 +155,7 @@ absl::Status CheckLayer(const FoundLayer& found, const NamedWeights& named) {
   std::string message(shapes.status().message());
   const std::string field = FieldOf(shapes.status()).value_or("");
   for (const WeightRule& rule : found.scheme->rules) {
-    if (field.rfind(absl::StrCat(named.alias, ".", InfoOf(rule.role).name), 0) != 0) continue;
+    if (!field.starts_with(absl::StrCat(named.alias, ".", InfoOf(rule.role).name))) continue;
     const StoredTensor* tensor = found.tensors[rule.role];
     return absl::InvalidArgumentError(
         absl::StrCat(message, " (tensor ",

@@ -31,6 +31,7 @@ Executor::Impl::~Impl() {
     admitting_ = false;
     stopping_ = true;
     std::vector<Entry*> left;
+    left.reserve(jobs_.size());
     for (const auto& [job, entry] : jobs_) left.push_back(entry.get());
     // Riders end with their leaders.
     std::erase_if(left, [](const Entry* entry) { return entry->leader != nullptr; });
