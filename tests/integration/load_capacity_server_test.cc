@@ -20,7 +20,6 @@ using std::chrono::milliseconds;
 // Calls of 4 ms, one at a time: at equal distances 250 a second can be kept up, and not one more.
 // Beyond, the queue grows by the difference for as long as a probe takes.
 TEST(LoadCapacityServerTest, WhatIsFoundIsWithinATenthOfWhatTheServerTakes) {
-  if (kSanitized) GTEST_SKIP() << "a slow client would be what is measured";
   constexpr double kCapacity = 250;
   FakeAttentionOptions options;
   options.service_time = milliseconds(4);
@@ -41,7 +40,9 @@ TEST(LoadCapacityServerTest, WhatIsFoundIsWithinATenthOfWhatTheServerTakes) {
   const auto report = nlohmann::json::parse(file);
   const double found = report.at("capacity").at("rate_per_second").get<double>();
   RecordProperty("found", std::to_string(found));
-  EXPECT_NEAR(found, kCapacity, 0.1 * kCapacity) << outcome.out;
+  EXPECT_LT(found, 1.1 * kCapacity) << outcome.out;
+  // Under sanitizers it is the client that takes no more.
+  EXPECT_GT(found, kSanitized ? 60 : 0.9 * kCapacity) << outcome.out;
 }
 
 }  // namespace
