@@ -58,6 +58,14 @@ const percent = (share) => {
 // Marks on axes, without the zeros that fill up digits.
 const short = (format) => (value) => format(value).replace(/(\.\d*?)0+(?=\D|$)/, "$1").replace(/\.(?=\D|$)/, "");
 
+// Upright, for all series of a plot.
+const latencyAxis = (title, series) => ({
+  scale: Charts.latencyScale(series.flatMap((s) => s.points.map((p) => p.y))),
+  title,
+  format: short(time),
+  tip: time
+});
+
 const isOpen = (run) => run.point.model !== "closed";
 const many = (amount, one, more) => `${count(amount)} ${amount === 1 ? one : more}`;
 
@@ -228,12 +236,7 @@ function showSweep() {
       format: short(number),
       tip: rate
     },
-    y: {
-      scale: Charts.latencyScale(all.flatMap((s) => s.points.map((p) => p.y))),
-      title: "latency",
-      format: short(time),
-      tip: time
-    },
+    y: latencyAxis("latency", all),
     series: all
   });
 }

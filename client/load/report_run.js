@@ -42,12 +42,7 @@ const Runs = (() => {
         format: (x) => (x === end ? "max" : exactPercent(1 - Math.pow(10, -x))),
         tip: () => ""
       },
-      y: {
-        scale: Charts.latencyScale(all.flatMap((s) => s.points.map((p) => p.y))),
-        title: "latency",
-        format: short(time),
-        tip: time
-      },
+      y: latencyAxis("latency", all),
       series: all
     });
   }
@@ -79,12 +74,7 @@ const Runs = (() => {
     Charts.lines(element("latency"), {
       label: "Latency of the calls that were due in each second",
       x: overTime(run),
-      y: {
-        scale: Charts.latencyScale(all.flatMap((s) => s.points.map((p) => p.y))),
-        title: "latency of calls due in each second",
-        format: short(time),
-        tip: time
-      },
+      y: latencyAxis("latency of calls due in each second", all),
       series: all,
       empty: "The run was too short for latencies by second."
     });

@@ -118,11 +118,16 @@ TEST_F(GatherTest, WorkersShareTheCopyAndResultsAreTheSame) {
   }
 }
 
+// Nobody else holds what the request does.
+std::weak_ptr<int> GiveOwner(AttentionRequest& request) {
+  auto owner = std::make_shared<int>(1);
+  request.owner = owner;
+  return owner;
+}
+
 TEST_F(GatherTest, TheOwnerStaysUntilTheLastPartIsCopied) {
   AttentionRequest request = Request(size_t{64} << 10);
-  auto owner = std::make_shared<int>(1);
-  const std::weak_ptr<int> watch = owner;
-  request.owner = std::move(owner);
+  const std::weak_ptr<int> watch = GiveOwner(request);
   Outcome outcome;
   Executor executor({.workers = 0}, Clock::Real());
   ASSERT_THAT(executor.Submit(JobOf(std::move(request), &pool_, outcome), {}), IsOk());
@@ -138,9 +143,7 @@ TEST_F(GatherTest, TheOwnerStaysUntilTheLastPartIsCopied) {
 
 TEST_F(GatherTest, CancellingBetweenPartsReturnsTheMemory) {
   AttentionRequest request = Request(size_t{64} << 10);
-  auto owner = std::make_shared<int>(1);
-  const std::weak_ptr<int> watch = owner;
-  request.owner = std::move(owner);
+  const std::weak_ptr<int> watch = GiveOwner(request);
   Outcome outcome;
   Executor executor({.workers = 0}, Clock::Real());
   const auto job = JobOf(std::move(request), &pool_, outcome);
