@@ -6,6 +6,7 @@
 #ifndef ATTND_PROTO_CODEC_H_
 #define ATTND_PROTO_CODEC_H_
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -65,12 +66,42 @@ struct ReplyTensor {
   std::vector<float> values;
 };
 
-// A decoded AttendResponse. lse, weights and scores are there if they came.
+struct TopKReply {
+  ReplyTensor weights;
+  std::vector<int64_t> keys;
+};
+
+// By Statistic.
+using StatisticsReply = std::array<ReplyTensor, kStatistics>;
+
+struct DiagnosticsReply {
+  StatisticsReply heads;
+  std::optional<StatisticsReply> rows;
+  ReplyTensor column_mass;
+  std::vector<int64_t> column_keys;
+  // As they came: a newer server may know more words.
+  std::vector<std::string> patterns;
+  ReplyTensor pattern_scores;
+};
+
+struct HeatmapReply {
+  ReplyTensor mean;
+  ReplyTensor max;
+};
+
+// By name, in the order they came.
+using ExplainReply = std::vector<std::pair<std::string, ReplyTensor>>;
+
+// A decoded AttendResponse. What was not asked for is not there.
 struct AttendReply {
   ReplyTensor output;
   std::optional<ReplyTensor> lse;
   std::optional<ReplyTensor> weights;
   std::optional<ReplyTensor> scores;
+  std::optional<TopKReply> top_k;
+  std::optional<DiagnosticsReply> diagnostics;
+  std::optional<HeatmapReply> heatmap;
+  ExplainReply explain;
   double queue_seconds = 0;
   double gather_seconds = 0;
   double compute_seconds = 0;
@@ -108,9 +139,9 @@ std::vector<Chunk> EncodeMultiHeadRequest(const MultiHeadCall& call);
 
 // A decoded MultiHeadAttendResponse.
 struct MultiHeadReply {
+  // Without explain.
   AttendReply attention;
-  // By name, in the order they came.
-  std::vector<std::pair<std::string, ReplyTensor>> explain;
+  ExplainReply explain;
 };
 
 // Decodes an attnd.v1.MultiHeadAttendResponse. Fails with kInternal if it is none.

@@ -18,14 +18,6 @@ namespace {
 
 using Wire = v1::MultiHeadAttendRequest;
 
-FieldSet UnservedFields() {
-  FieldSet unserved;
-  for (const int number : {v1::Outputs::kTopKFieldNumber, v1::Outputs::kDiagnosticsFieldNumber}) {
-    unserved.push_back(v1::Outputs::descriptor()->FindFieldByNumber(number));
-  }
-  return unserved;
-}
-
 absl::Status ReadTensors(const Wire& wire, const Skeleton& skeleton, MultiHeadRequest& request) {
   if (absl::Status s = ReadTensor("query", wire.has_query(), wire.query(), skeleton, request.query); !s.ok()) return s;
   if (absl::Status s = ReadOptionalTensor("key", wire.has_key(), wire.key(), skeleton, request.key); !s.ok()) return s;
@@ -102,11 +94,8 @@ Wire SmallFields(const MultiHeadRequest& request) {
 }  // namespace
 
 absl::StatusOr<MultiHeadCall> DecodeMultiHeadRequest(MessagePieces message, std::shared_ptr<const void> owner) {
-  static const auto& unserved = *new FieldSet(UnservedFields());
-  const SplitOptions options{.root = "request",
-                             .max_skeleton_bytes = kMaxRequestSkeleton,
-                             .max_repeats = kMaxRequestRepeats,
-                             .unserved = &unserved};
+  const SplitOptions options{
+      .root = "request", .max_skeleton_bytes = kMaxRequestSkeleton, .max_repeats = kMaxRequestRepeats};
   google::protobuf::Arena arena;
   auto& wire = *google::protobuf::Arena::CreateMessage<Wire>(&arena);
   absl::StatusOr<Skeleton> skeleton = ParseWithoutPayloads(message, options, wire);

@@ -17,25 +17,6 @@ namespace {
 
 // What this build serves of an AttendRequest, by message type. A type that is not listed
 // is served whole.
-struct ServedType {
-  const google::protobuf::Descriptor* type;
-  std::vector<std::string_view> fields;
-};
-
-FieldSet UnservedFields() {
-  const ServedType served[] = {
-      {v1::Outputs::descriptor(), {"dtype", "lse", "weights", "scores"}},
-  };
-  FieldSet unserved;
-  for (const ServedType& s : served) {
-    for (int i = 0; i < s.type->field_count(); ++i) {
-      const auto* field = s.type->field(i);
-      if (std::find(s.fields.begin(), s.fields.end(), field->name()) == s.fields.end()) unserved.push_back(field);
-    }
-  }
-  return unserved;
-}
-
 absl::Status ReadTensors(const v1::AttendRequest& wire, const Skeleton& skeleton, AttentionRequest& request) {
   if (absl::Status s = ReadTensor("query", wire.has_query(), wire.query(), skeleton, request.query); !s.ok()) return s;
   if (absl::Status s = ReadTensor("key", wire.has_key(), wire.key(), skeleton, request.key); !s.ok()) return s;
@@ -53,11 +34,8 @@ absl::Status ReadLayout(const v1::AttendRequest& wire, AttentionRequest& request
 }  // namespace
 
 absl::StatusOr<AttendCall> DecodeAttendRequest(MessagePieces message, std::shared_ptr<const void> owner) {
-  static const auto& unserved = *new FieldSet(UnservedFields());
-  const SplitOptions options{.root = "request",
-                             .max_skeleton_bytes = kMaxRequestSkeleton,
-                             .max_repeats = kMaxRequestRepeats,
-                             .unserved = &unserved};
+  const SplitOptions options{
+      .root = "request", .max_skeleton_bytes = kMaxRequestSkeleton, .max_repeats = kMaxRequestRepeats};
   SmallArena arena;
   auto& wire = *google::protobuf::Arena::CreateMessage<v1::AttendRequest>(arena.get());
   absl::StatusOr<Skeleton> skeleton = ParseWithoutPayloads(message, options, wire);
@@ -70,6 +48,7 @@ absl::StatusOr<AttendCall> DecodeAttendRequest(MessagePieces message, std::share
     if (absl::Status s = ReadOptions(wire.options(), *skeleton, call.request.options); !s.ok()) return s;
   }
   if (absl::Status s = ReadOutputs(wire.outputs(), call.request.outputs); !s.ok()) return s;
+  call.request.outputs.explain = wire.outputs().has_explain();
   call.reply_with_values = CameAsValues(wire.query(), *skeleton);
   call.request.owner = OwnerOf(std::move(owner), *std::move(skeleton));
   return call;

@@ -8,6 +8,7 @@
 #include "proto/chunk_writer.h"
 #include "proto/codec.h"
 #include "proto/skeleton.h"
+#include "proto/wire_summaries.h"
 #include "proto/wire_tensors.h"
 
 namespace attnd::codec {
@@ -21,17 +22,22 @@ int64_t SaturatedInteger(double value) {
   return static_cast<int64_t>(value);
 }
 
-// What both responses have, in the order of field numbers; `explain` lies in between.
+// What both responses have, in the order of field numbers up to `explain`.
 template <typename Wire>
 void WriteResults(const AttentionResult& result, bool reply_with_values, ChunkWriter& out) {
   WriteTensor(Wire::kOutputFieldNumber, result.output, reply_with_values, out);
   if (result.lse) WriteTensor(Wire::kLseFieldNumber, *result.lse, reply_with_values, out);
   if (result.weights) WriteTensor(Wire::kWeightsFieldNumber, *result.weights, reply_with_values, out);
   if (result.scores) WriteTensor(Wire::kScoresFieldNumber, *result.scores, reply_with_values, out);
+  if (result.top_k) WriteTopK(Wire::kTopKFieldNumber, *result.top_k, reply_with_values, out);
+  if (result.diagnostics) {
+    WriteDiagnostics(Wire::kDiagnosticsFieldNumber, *result.diagnostics, reply_with_values, out);
+  }
 }
 
+// And behind it.
 template <typename Wire>
-void WriteSmallFields(const AttentionResult& result, std::string_view numerics_id, ChunkWriter& out) {
+void WriteRest(const AttentionResult& result, bool reply_with_values, std::string_view numerics_id, ChunkWriter& out) {
   out.Message(Wire::kTimingsFieldNumber, [&] {
     out.Real(v1::Timings::kQueueSecondsFieldNumber, Seconds(result.timings.queue));
     out.Real(v1::Timings::kGatherSecondsFieldNumber, Seconds(result.timings.prepare));
@@ -44,6 +50,7 @@ void WriteSmallFields(const AttentionResult& result, std::string_view numerics_i
     out.Number(v1::Counts::kNonFiniteRowsFieldNumber, result.rows.non_finite);
   });
   out.Text(Wire::kNumericsIdFieldNumber, numerics_id);
+  if (result.heatmap) WriteHeatmap(Wire::kHeatmapFieldNumber, *result.heatmap, reply_with_values, out);
 }
 
 template <typename Wire>
@@ -55,6 +62,15 @@ absl::Status ReadReply(const Wire& wire, const Skeleton& skeleton, AttendReply& 
         std::tuple{"scores", wire.has_scores(), &wire.scores(), &reply.scores}}) {
     if (!present) continue;
     if (absl::Status s = ReadReplyTensor(name, *tensor, skeleton, read->emplace()); !s.ok()) return s;
+  }
+  if (wire.has_top_k()) {
+    if (absl::Status s = ReadTopK(wire.top_k(), skeleton, reply.top_k.emplace()); !s.ok()) return s;
+  }
+  if (wire.has_diagnostics()) {
+    if (absl::Status s = ReadDiagnostics(wire.diagnostics(), skeleton, reply.diagnostics.emplace()); !s.ok()) return s;
+  }
+  if (wire.has_heatmap()) {
+    if (absl::Status s = ReadHeatmap(wire.heatmap(), skeleton, reply.heatmap.emplace()); !s.ok()) return s;
   }
   reply.queue_seconds = wire.timings().queue_seconds();
   reply.gather_seconds = wire.timings().gather_seconds();
@@ -81,7 +97,8 @@ std::vector<Chunk> EncodeAttendResponse(const AttentionResult& result, bool repl
   using Wire = v1::AttendResponse;
   ChunkWriter out;
   WriteResults<Wire>(result, reply_with_values, out);
-  WriteSmallFields<Wire>(result, numerics_id, out);
+  WriteExplained(Wire::kExplainFieldNumber, result.explain, reply_with_values, out);
+  WriteRest<Wire>(result, reply_with_values, numerics_id, out);
   return std::move(out).Finish();
 }
 
@@ -90,15 +107,8 @@ std::vector<Chunk> EncodeMultiHeadResponse(const MultiHeadResult& result, bool r
   using Wire = v1::MultiHeadAttendResponse;
   ChunkWriter out;
   WriteResults<Wire>(result.attention, reply_with_values, out);
-  for (const NamedResult& named : result.explain) {
-    v1::NamedTensor small;
-    small.set_name(named.name);
-    out.Message(Wire::kExplainFieldNumber, [&] {
-      out.Fields(small);
-      WriteTensor(v1::NamedTensor::kTensorFieldNumber, named.tensor, reply_with_values, out);
-    });
-  }
-  WriteSmallFields<Wire>(result.attention, numerics_id, out);
+  WriteExplained(Wire::kExplainFieldNumber, result.explain, reply_with_values, out);
+  WriteRest<Wire>(result.attention, reply_with_values, numerics_id, out);
   return std::move(out).Finish();
 }
 
@@ -108,6 +118,7 @@ absl::StatusOr<AttendReply> DecodeAttendResponse(MessagePieces message) {
   if (!skeleton.ok()) return skeleton.status();
   AttendReply reply;
   if (absl::Status s = ReadReply(wire, *skeleton, reply); !s.ok()) return s;
+  if (absl::Status s = ReadExplained(wire.explain(), *skeleton, reply.explain); !s.ok()) return s;
   return reply;
 }
 
@@ -117,11 +128,7 @@ absl::StatusOr<MultiHeadReply> DecodeMultiHeadResponse(MessagePieces message) {
   if (!skeleton.ok()) return skeleton.status();
   MultiHeadReply reply;
   if (absl::Status s = ReadReply(wire, *skeleton, reply.attention); !s.ok()) return s;
-  for (const v1::NamedTensor& named : wire.explain()) {
-    auto& [name, tensor] = reply.explain.emplace_back();
-    name = named.name();
-    if (absl::Status s = ReadReplyTensor(name.c_str(), named.tensor(), *skeleton, tensor); !s.ok()) return s;
-  }
+  if (absl::Status s = ReadExplained(wire.explain(), *skeleton, reply.explain); !s.ok()) return s;
   return reply;
 }
 

@@ -151,6 +151,19 @@ absl::Status ReadOutputs(const v1::Outputs& wire, AttentionOutputs& outputs) {
     if (absl::Status s = CheckKnown("outputs.scores.stage", stage); !s.ok()) return s;
     outputs.scores = FromWire(stage);
   }
+  if (wire.has_top_k()) outputs.top_k = {wire.top_k().k(), ListOf(wire.top_k().rows())};
+  if (wire.has_diagnostics()) {
+    const v1::DiagnosticsOutput& asked = wire.diagnostics();
+    DiagnosticsOutput& diagnostics = outputs.diagnostics.emplace();
+    diagnostics.rows = asked.rows();
+    if (asked.has_first_keys()) diagnostics.first_keys = asked.first_keys();
+    if (asked.has_window()) diagnostics.window = asked.window();
+    if (asked.has_columns()) diagnostics.columns = asked.columns();
+  }
+  if (wire.has_heatmap()) {
+    HeatmapOutput& heatmap = outputs.heatmap.emplace();
+    if (wire.heatmap().has_cells()) heatmap.cells = wire.heatmap().cells();
+  }
   return absl::OkStatus();
 }
 
@@ -179,6 +192,23 @@ void WriteOutputs(const AttentionOutputs& outputs, v1::Outputs& wire) {
     WriteList(outputs.weights->rows, *weights.mutable_rows());
   }
   if (outputs.scores) wire.mutable_scores()->set_stage(ToWire(*outputs.scores));
+  if (outputs.top_k) {
+    wire.mutable_top_k()->set_k(ClampedInteger(outputs.top_k->k));
+    WriteList(outputs.top_k->rows, *wire.mutable_top_k()->mutable_rows());
+  }
+  if (outputs.diagnostics) {
+    v1::DiagnosticsOutput& diagnostics = *wire.mutable_diagnostics();
+    const DiagnosticsOutput& asked = *outputs.diagnostics;
+    diagnostics.set_rows(asked.rows);
+    if (asked.first_keys) diagnostics.set_first_keys(ClampedInteger(*asked.first_keys));
+    if (asked.window) diagnostics.set_window(ClampedInteger(*asked.window));
+    if (asked.columns) diagnostics.set_columns(ClampedInteger(*asked.columns));
+  }
+  if (outputs.heatmap) {
+    v1::HeatmapOutput& heatmap = *wire.mutable_heatmap();
+    if (outputs.heatmap->cells) heatmap.set_cells(ClampedInteger(*outputs.heatmap->cells));
+  }
+  if (outputs.explain) wire.mutable_explain();
 }
 
 }  // namespace attnd::codec

@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "core/attention/diagnostics.h"
 #include "core/attention/engine.h"
 #include "core/attention/gather.h"
 #include "core/attention/plan.h"
@@ -21,12 +22,16 @@
 
 namespace attnd {
 
-// What a finished request returns. lse, weights and scores are there if asked for.
+// What a finished request returns: the output, and what was asked for.
 struct AttentionResult {
   ResultTensor output;
   std::optional<ResultTensor> lse;
   std::optional<ResultTensor> weights;
   std::optional<ResultTensor> scores;
+  std::optional<TopKResult> top_k;
+  std::optional<DiagnosticsResult> diagnostics;
+  std::optional<HeatmapResult> heatmap;
+  std::vector<NamedResult> explain;
   JobTimings timings;
   int64_t tiles = 0;
   double flops = 0;

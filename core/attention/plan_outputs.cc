@@ -77,6 +77,12 @@ absl::Status PlanOutputs(const AttentionOutputs& outputs, AttentionPlan& plan) {
     return InvalidField("outputs.dtype", absl::StrCat("is ", DataTypeName(plan.output_dtype),
                                                       "; FLOAT32, FLOAT16 or BFLOAT16 is allowed"));
   }
+  for (const auto& [field, asked] :
+       {std::pair{"outputs.top_k", outputs.top_k.has_value()},
+        std::pair{"outputs.diagnostics", outputs.diagnostics.has_value()},
+        std::pair{"outputs.heatmap", outputs.heatmap.has_value()}, std::pair{"outputs.explain", outputs.explain}}) {
+    if (asked) return UnservedField(field, "is part of the contract but not served by this version");
+  }
   plan.pairs_dtype = plan.output_dtype;
   plan.wants_lse = outputs.lse;
   if (outputs.weights.has_value()) {

@@ -73,12 +73,34 @@ struct WeightsOutput {
 
 enum class ScoreStage { kUnset, kUnscaled, kScaled, kCapped, kBiased };
 
+struct TopKOutput {
+  int64_t k = 0;
+  // Query rows to report; all if empty.
+  std::vector<int64_t> rows;
+};
+
+struct DiagnosticsOutput {
+  bool rows = false;
+  std::optional<int64_t> first_keys = std::nullopt;
+  std::optional<int64_t> window = std::nullopt;
+  std::optional<int64_t> columns = std::nullopt;
+};
+
+struct HeatmapOutput {
+  std::optional<int64_t> cells = std::nullopt;
+};
+
 struct AttentionOutputs {
   // Of output, weights and scores; the query's if unset.
   std::optional<DataType> dtype = std::nullopt;
   bool lse = false;
   std::optional<WeightsOutput> weights = std::nullopt;
   std::optional<ScoreStage> scores = std::nullopt;
+  std::optional<TopKOutput> top_k = std::nullopt;
+  std::optional<DiagnosticsOutput> diagnostics = std::nullopt;
+  std::optional<HeatmapOutput> heatmap = std::nullopt;
+  // Of Attend; MultiHeadRequest has its own.
+  bool explain = false;
 };
 
 struct AttentionRequest {

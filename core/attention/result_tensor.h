@@ -3,6 +3,7 @@
 #define ATTND_CORE_ATTENTION_RESULT_TENSOR_H_
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "core/attention/tensor.h"
@@ -15,6 +16,12 @@ struct ResultTensor {
   DataType dtype = DataType::kFloat32;
   std::vector<int64_t> shape;
   Buffer data;
+};
+
+// An intermediate by its name in the contract.
+struct NamedResult {
+  std::string name;
+  ResultTensor tensor;
 };
 
 }  // namespace attnd

@@ -29,11 +29,6 @@
 
 namespace attnd {
 
-struct NamedResult {
-  std::string name;
-  ResultTensor tensor;
-};
-
 struct MultiHeadResult {
   // Its output is that of the whole.
   AttentionResult attention;
