@@ -26,6 +26,32 @@ enum class Pattern { kEmpty, kDiagonal, kPrevious, kNext, kSink, kColumn, kUnifo
 // "empty", "diagonal", ...
 std::string_view NameOf(Pattern pattern);
 
+// What decides on a head's pattern, as means over the rows that count.
+struct PatternMasses {
+  double self = 0;
+  double previous = 0;
+  double next = 0;
+  // Of the strongest key, and whether that is the first one used.
+  double column = 0;
+  bool column_is_first = false;
+  // NaN where every row sees one key.
+  double evenness = 0;
+  double window = 0;
+  // What `window` would be if every row weighed its visible keys equally.
+  double window_share = 0;
+  // No row counts.
+  bool empty = false;
+};
+
+struct HeadPattern {
+  Pattern pattern = Pattern::kEmpty;
+  // The mass or the evenness that decided; of a mixed head the largest mass; 0 of an empty one.
+  float score = 0;
+};
+
+// The contract's rules for Diagnostics.patterns. Of equal masses the one named first decides.
+[[nodiscard]] HeadPattern ClassifyHead(const PatternMasses& masses);
+
 // By Statistic, all of one shape.
 using StatisticTensors = std::array<ResultTensor, kStatistics>;
 
