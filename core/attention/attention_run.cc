@@ -29,7 +29,7 @@ int64_t Blocks(int64_t rows, int64_t rows_per_block) { return (rows + rows_per_b
 absl::StatusOr<int64_t> AttentionRun::Begin() {
   if (absl::Status status = AllocateOutput(); !status.ok()) return status;
   if (absl::Status status = AllocateResults(); !status.ok()) return status;
-  if (plan_.rows == 0) return 0;
+  if (plan_.rows == 0) return NothingToDo();
   FillUnusedRows();
   if (absl::Status status = gathering_.Begin(*source_, plan_, pool_, input_, data_); !status.ok()) return status;
   if (gathering_.parts() > 0) {
@@ -41,6 +41,11 @@ absl::StatusOr<int64_t> AttentionRun::Begin() {
   }
   if (absl::Status status = EndGathering(); !status.ok()) return status;
   return claims_;
+}
+
+absl::StatusOr<int64_t> AttentionRun::NothingToDo() {
+  if (absl::Status status = Finish(); !status.ok()) return status;
+  return 0;
 }
 
 absl::Status AttentionRun::EndGathering() {
@@ -62,7 +67,7 @@ double AttentionRun::StageShare() const { return gathers_ ? gather_share_ : 1 - 
 
 absl::StatusOr<int64_t> AttentionRun::BeginProjected(const AttentionRequest& request, const ProjectedTensors& tensors) {
   if (absl::Status status = AllocateResults(); !status.ok()) return status;
-  if (plan_.rows == 0) return 0;
+  if (plan_.rows == 0) return NothingToDo();
   FillUnusedRows();
   if (absl::Status s = GatherOptions(request.options, pool_, input_, data_); !s.ok()) return s;
   data_.query = tensors.query;
@@ -98,6 +103,8 @@ absl::Status AttentionRun::AllocateResults() {
     if (absl::Status s = Allocate(plan_.pairs_dtype, (*planned)->shape, result->emplace()); !s.ok()) return s;
     *data = (*result)->data.data();
   }
+  if (absl::Status s = summaries_.Begin(plan_, pool_); !s.ok()) return s;
+  data_.summaries = summaries_.data();
   if (!plan_.mean_weights && !plan_.keeps_sums) return absl::OkStatus();
   for (const auto& [buffer, data] : {std::pair{&row_max_, &data_.row_max}, std::pair{&row_sum_, &data_.row_sum}}) {
     auto block = pool_->Allocate(static_cast<size_t>(plan_.rows) * sizeof(float));
@@ -162,7 +169,9 @@ absl::StatusOr<int64_t> AttentionRun::Cut() {
   const double fitting = kFlopsPerClaim / std::max(1.0, unit);
   units_per_claim_ = units_;
   if (fitting < static_cast<double>(units_)) units_per_claim_ = fitting < 1 ? 1 : static_cast<int64_t>(fitting);
-  return units_ == 0 ? 0 : (units_ + units_per_claim_ - 1) / units_per_claim_;
+  units_left_ = units_;
+  if (units_ == 0) return NothingToDo();
+  return (units_ + units_per_claim_ - 1) / units_per_claim_;
 }
 
 // Within a head the last rows come first: with causal they are the longest, and short
@@ -243,6 +252,16 @@ absl::Status AttentionRun::RunClaim(int64_t claim) {
   for (int64_t i = claim * units_per_claim_; i < end; ++i) {
     if (absl::Status status = RunUnit(engine, UnitAt(i)); !status.ok()) return status;
   }
+  const int64_t ran = end - claim * units_per_claim_;
+  return units_left_.fetch_sub(ran, std::memory_order_acq_rel) == ran ? Finish() : absl::OkStatus();
+}
+
+absl::Status AttentionRun::Finish() {
+  if (data_.summaries == nullptr) return absl::OkStatus();
+  summaries_.Finish(plan_);
+  result_.top_k = std::move(summaries_.top_k());
+  result_.diagnostics = std::move(summaries_.diagnostics());
+  result_.heatmap = std::move(summaries_.heatmap());
   return absl::OkStatus();
 }
 
@@ -255,11 +274,30 @@ AttentionResult AttentionRun::TakeResult() {
   return std::move(result_);
 }
 
+namespace {
+
+size_t BytesOfSummaries(const AttentionResult& result) {
+  size_t bytes = 0;
+  if (result.top_k) bytes += result.top_k->weights.data.size() + result.top_k->keys.size() * sizeof(int64_t);
+  if (result.heatmap) bytes += result.heatmap->mean.data.size() + result.heatmap->max.data.size();
+  if (result.diagnostics) {
+    for (const ResultTensor& tensor : result.diagnostics->heads) bytes += tensor.data.size();
+    if (result.diagnostics->rows) bytes += kStatistics * result.diagnostics->rows->front().data.size();
+    bytes += result.diagnostics->column_mass.data.size() + result.diagnostics->pattern_scores.data.size();
+    bytes += result.diagnostics->column_keys.size() * sizeof(int64_t);
+  }
+  for (const NamedResult& named : result.explain) bytes += named.tensor.data.size();
+  return bytes;
+}
+
+}  // namespace
+
 int64_t BytesOf(const AttentionResult& result) {
   size_t bytes = result.output.data.size();
   for (const auto* tensor : {&result.lse, &result.weights, &result.scores}) {
     if (tensor->has_value()) bytes += (*tensor)->data.size();
   }
+  bytes += BytesOfSummaries(result);
   return static_cast<int64_t>(bytes);
 }
 

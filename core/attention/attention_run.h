@@ -17,6 +17,7 @@
 #include "core/attention/request.h"
 #include "core/attention/result_tensor.h"
 #include "core/attention/split.h"
+#include "core/attention/summaries.h"
 #include "core/runtime/buffer_pool.h"
 #include "core/runtime/executor.h"
 
@@ -104,6 +105,8 @@ class AttentionRun {
   };
 
   absl::Status EndGathering();
+  // No claims, but results.
+  absl::StatusOr<int64_t> NothingToDo();
   absl::Status AllocateOutput();
   absl::Status AllocateResults();
   absl::Status Allocate(DataType dtype, const std::vector<int64_t>& shape, ResultTensor& tensor);
@@ -118,6 +121,8 @@ class AttentionRun {
   absl::Status RunTiles(TileEngine& engine, const Unit& unit);
   absl::Status RunPart(TileEngine& engine, const Unit& unit, const KeyParts& parts);
   void Count(const RowCounts& counts);
+  // What the last claim does for all.
+  absl::Status Finish();
 
   AttentionPlan plan_;
   const EngineKind engine_;
@@ -137,6 +142,7 @@ class AttentionRun {
   Buffer row_max_;
   Buffer row_sum_;
   AttentionResult result_;
+  Summaries summaries_;
   PartialStates partial_;
   // Units before each entry's, and in all; empty if all entries have as many.
   std::vector<int64_t> unit_starts_;
@@ -144,6 +150,7 @@ class AttentionRun {
   int64_t rows_per_unit_ = 0;
   int64_t units_ = 0;
   int64_t units_per_claim_ = 1;
+  std::atomic<int64_t> units_left_ = 0;
   std::atomic<int64_t> empty_rows_ = 0;
   std::atomic<int64_t> non_finite_rows_ = 0;
   std::atomic<int64_t> pairs_ = 0;

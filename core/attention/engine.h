@@ -22,6 +22,8 @@
 
 namespace attnd {
 
+struct SummaryData;
+
 // Where a problem's tensors are. Not owned. Element types, shapes and strides are the
 // plan's; base pointers are 64-byte aligned. What the plan does not have is nullptr.
 struct AttentionData {
@@ -45,6 +47,8 @@ struct AttentionData {
   // needs. nullptr unless plan.mean_weights.
   float* row_max = nullptr;
   float* row_sum = nullptr;
+  // Where summaries of weights are gathered. nullptr unless the plan has some.
+  const SummaryData* summaries = nullptr;
 };
 
 // Rows [row_begin, row_end) of batch entry `batch` and key head `kv_head`, row_end <=
@@ -88,8 +92,8 @@ class TileEngine {
   virtual ~TileEngine() = default;
 
   // Computes `tile` of the problem (plan, data): writes its rows of output, and of lse,
-  // weights of each head, scores, row_max and row_sum where data has them. Other rows are
-  // not touched, so tiles of one problem may run at the same time on different engines of
+  // weights of each head, scores, row_max and row_sum where data has them, and adds them to
+  // the summaries. Other rows are not touched, so tiles of one problem may run at the same time on different engines of
   // one kind, with the same bits as one after the other. Fails with kResourceExhausted when
   // scratch cannot be had and with kInternal when oneDNN fails; rows are then unspecified.
   virtual absl::StatusOr<RowCounts> Run(const AttentionPlan& plan, const AttentionData& data, const Tile& tile) = 0;

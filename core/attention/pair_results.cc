@@ -15,15 +15,19 @@ constexpr float kNegInf = -std::numeric_limits<float>::infinity();
 }  // namespace
 
 absl::Status PairResults::Write(const AttentionPlan& plan, const AttentionData& data, const Tile& tile,
-                                const float* max, const float* sum) {
+                                const float* max, const float* sum, bool has_statistics) {
   const bool weights = plan.weights.has_value() && !plan.mean_weights;
-  if (!weights && !plan.scores.has_value()) return absl::OkStatus();
+  const bool summaries = summaries_.Begin(plan, data, tile, sum, !has_statistics);
+  if (!weights && !summaries && !plan.scores.has_value()) return absl::OkStatus();
   plan_ = &plan;
   data_ = &data;
   tile_ = tile;
   if (absl::Status status = blocks_.Begin(plan, data, tile); !status.ok()) return status;
   if (weights) {
     if (absl::Status status = WriteWeights(max, sum); !status.ok()) return status;
+  }
+  if (summaries) {
+    if (absl::Status status = Summarize(max, sum); !status.ok()) return status;
   }
   return plan.scores.has_value() ? WriteScores() : absl::OkStatus();
 }
@@ -71,6 +75,22 @@ absl::Status PairResults::WriteWeights(const float* max, const float* sum) {
     }
     return absl::OkStatus();
   });
+}
+
+absl::Status PairResults::Summarize(const float* max, const float* sum) {
+  absl::Status status = blocks_.ForEach(blocks_.visibility().any(), [&](int64_t begin, int64_t end) {
+    const BlockVisibility visible = blocks_.visibility().Block(begin, end);
+    if (visible.kind == BlockVisibility::Kind::kNone) return absl::OkStatus();
+    if (absl::Status s = blocks_.Compute(begin, end); !s.ok()) return s;
+    for (int64_t r = 0; r < blocks_.rows(); ++r) {
+      ToWeights(visible, r, begin, end, {max[r], sum[r]});
+      summaries_.AddWeights(r, visible, begin, end, blocks_.row(r));
+    }
+    summaries_.EndBlock(begin, end);
+    return absl::OkStatus();
+  });
+  summaries_.End();
+  return status;
 }
 
 absl::Status PairResults::WriteScores() {

@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/attention/layout.h"
 #include "core/attention/plan_options.h"
+#include "core/attention/summaries.h"
 #include "core/attention/tensor_checks.h"
 #include "core/errors.h"
 
@@ -122,6 +123,7 @@ int64_t OptionBytes(const AttentionOptions& options) {
 // Elements of all lists.
 size_t ListElements(const AttentionOptions& options, const AttentionOutputs& outputs) {
   size_t elements = outputs.weights ? outputs.weights->rows.size() : 0;
+  if (outputs.top_k) elements += outputs.top_k->rows.size();
   for (const auto* list : {&options.q_offset, &options.k_offset, &options.q_lengths, &options.kv_lengths,
                            &options.kv_starts, &options.prefix_lengths}) {
     elements += list->size();
@@ -141,6 +143,36 @@ absl::Status AddResult(std::string_view field, std::string_view what, std::initi
   }
   plan.output_bytes += *bytes;
   return absl::OkStatus();
+}
+
+// Of top-k, diagnostics and heatmap: in floats, what they take while they are made included.
+absl::Status PlanSummarySizes(const AttentionLimits& limits, AttentionPlan& plan) {
+  const Dims& dims = plan.dims;
+  const auto add = [&](std::string_view field, std::string_view what, std::initializer_list<int64_t> extents) {
+    return AddResult(field, what, extents, DataType::kFloat32, limits, plan);
+  };
+  // A weight and a key: eight bytes here, and up to ten in a message.
+  constexpr int64_t kFloatsPerPlace = 6;
+  if (plan.top_k.has_value()) {
+    const std::string text = absl::StrCat("top_k of shape ", ShapeString(plan.top_k->shape));
+    const int64_t entries = plan.layout == Layout::kPacked ? 1 : dims.batch;
+    absl::Status s =
+        add("outputs.top_k", text, {entries, dims.heads, plan.top_k->rows, plan.top_k->k, kFloatsPerPlace});
+    if (!s.ok()) return s;
+  }
+  if (plan.diagnostics.has_value()) {
+    constexpr std::string_view kField = "outputs.diagnostics";
+    const int64_t per_head = static_cast<int64_t>(kStatistics) + 4 + plan.diagnostics->columns * kFloatsPerPlace;
+    if (absl::Status s = add(kField, "diagnostics", {dims.batch, dims.heads, per_head}); !s.ok()) return s;
+    if (absl::Status s = add(kField, "diagnostics of rows", {plan.total_queries, dims.heads, kRowFigures}); !s.ok()) {
+      return s;
+    }
+    if (absl::Status s = add(kField, "diagnostics of keys", {plan.total_keys, dims.heads, 2}); !s.ok()) return s;
+  }
+  if (!plan.heatmap.has_value()) return absl::OkStatus();
+  constexpr int64_t kFloatsPerCell = 2 + sizeof(HeatCell) / sizeof(float);
+  const std::string text = absl::StrCat("heatmap of shape ", ShapeString(plan.heatmap->shape));
+  return add("outputs.heatmap", text, {plan.heatmap->cells, kFloatsPerCell});
 }
 
 absl::Status PlanSizes(const AttentionRequest& request, const AttentionLimits& limits, AttentionPlan& plan) {
@@ -165,6 +197,7 @@ absl::Status PlanSizes(const AttentionRequest& request, const AttentionLimits& l
       return s;
     }
   }
+  if (absl::Status s = PlanSummarySizes(limits, plan); !s.ok()) return s;
   plan.input_bytes =
       static_cast<int64_t>(request.query.bytes.size() + request.key.bytes.size() + request.value.bytes.size()) +
       OptionBytes(request.options);

@@ -78,6 +78,34 @@ struct PairOutputPlan {
   std::vector<int64_t> shape;
 };
 
+// The largest weights of rows.
+struct TopKPlan {
+  int64_t k = 0;
+  // Of a head: of an entry, in a packed request of all.
+  int64_t rows = 0;
+  // As AttentionPlan::listed_rows; slots count as `rows` does.
+  std::vector<ListedRow> listed;
+  std::vector<int64_t> shape;
+};
+
+struct DiagnosticsPlan {
+  bool rows = false;
+  int64_t first_keys = 0;
+  int64_t window = 0;
+  int64_t columns = 0;
+};
+
+// Pooled weights. Entry blocks [heads, down, across] one after the other.
+struct HeatmapPlan {
+  // Cells of an entry's heads.
+  PerEntry down;
+  PerEntry across;
+  // Cells before an entry's block; unset: all blocks are of one size.
+  std::vector<int64_t> starts;
+  int64_t cells = 0;
+  std::vector<int64_t> shape;
+};
+
 struct AttentionLimits {
   // Largest head_dim and value_dim, in elements. Raising it raises scratch per worker.
   int64_t max_head_dim = 4096;
@@ -135,6 +163,9 @@ struct AttentionPlan {
   std::optional<PairOutputPlan> scores;
   // Rows whose weights are reported, by query; empty: all, each in its own place.
   std::vector<ListedRow> listed_rows;
+  std::optional<TopKPlan> top_k;
+  std::optional<DiagnosticsPlan> diagnostics;
+  std::optional<HeatmapPlan> heatmap;
   // Shape of `output` in the query's rank and layout.
   std::vector<int64_t> output_shape;
   std::vector<int64_t> lse_shape;
@@ -142,7 +173,8 @@ struct AttentionPlan {
   // Predicted floating-point operations: 2 * pairs * (head_dim + value_dim), pairs as
   // Visibility knows them.
   double flops = 0;
-  // Sizes in bytes. Gathered inputs; output, lse, weights and scores together.
+  // Sizes in bytes. Gathered inputs; all results together, and what making summaries of
+  // weights takes.
   int64_t input_bytes = 0;
   int64_t output_bytes = 0;
   // What the request's lists take here, at most.
@@ -167,12 +199,23 @@ struct AttentionPlan {
   }
   // Place of a row in weights' blocks, or -1 if it is not reported.
   [[nodiscard]] int64_t WeightsSlot(int64_t b, int64_t q) const {
-    if (listed_rows.empty()) return q;
-    const int64_t wanted = layout == Layout::kPacked ? queries.begin(b) + q : q;
-    const auto it = std::lower_bound(listed_rows.begin(), listed_rows.end(), wanted,
-                                     [](const ListedRow& row, int64_t at) { return row.query < at; });
-    return it != listed_rows.end() && it->query == wanted ? it->slot : -1;
+    return listed_rows.empty() ? q : SlotAmong(listed_rows, b, q);
   }
+  // Element 0 of a row of top_k, or -1 if it is not reported.
+  [[nodiscard]] int64_t TopKAt(int64_t b, int64_t head, int64_t q) const {
+    const bool packed = layout == Layout::kPacked;
+    const int64_t slot = !top_k->listed.empty() ? SlotAmong(top_k->listed, b, q) : (packed ? queries.begin(b) + q : q);
+    if (slot < 0) return -1;
+    return (((packed ? 0 : b * dims.heads) + head) * top_k->rows + slot) * top_k->k;
+  }
+  // Cell 0 of a head's heatmap.
+  [[nodiscard]] int64_t HeatmapAt(int64_t b, int64_t head) const {
+    const int64_t block = heatmap->down[b] * heatmap->across[b];
+    if (heatmap->starts.empty()) return (b * dims.heads + head) * block;
+    return heatmap->starts[static_cast<size_t>(b)] + head * block;
+  }
+  // Key 0 of an entry among the columns of a head, which are those of all entries.
+  [[nodiscard]] int64_t ColumnAt(int64_t b, int64_t head) const { return head * total_keys + keys.begin(b); }
   // Element 0 of a row of `pairs`, which is weights or scores; `slot` is its place among
   // the rows of the entry.
   [[nodiscard]] int64_t PairsAt(const PairOutputPlan& pairs, int64_t b, int64_t head, int64_t slot) const {
@@ -186,6 +229,12 @@ struct AttentionPlan {
   }
 
  private:
+  [[nodiscard]] int64_t SlotAmong(const std::vector<ListedRow>& listed, int64_t b, int64_t q) const {
+    const int64_t wanted = layout == Layout::kPacked ? queries.begin(b) + q : q;
+    const auto it = std::lower_bound(listed.begin(), listed.end(), wanted,
+                                     [](const ListedRow& row, int64_t at) { return row.query < at; });
+    return it != listed.end() && it->query == wanted ? it->slot : -1;
+  }
   [[nodiscard]] int64_t At(const Strides& strides, const TokenSpans& tokens, int64_t b) const {
     return layout == Layout::kPacked ? tokens.begin(b) * strides.token : b * strides.batch;
   }

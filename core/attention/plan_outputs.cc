@@ -13,8 +13,8 @@ namespace attnd {
 namespace {
 
 // The listed rows by query, each with its place among those of its entry.
-absl::StatusOr<std::vector<ListedRow>> ListRows(const std::vector<int64_t>& rows, const AttentionPlan& plan,
-                                                std::vector<int64_t>& per_sequence) {
+absl::StatusOr<std::vector<ListedRow>> ListRows(std::string_view field, const std::vector<int64_t>& rows,
+                                                const AttentionPlan& plan, std::vector<int64_t>& per_sequence) {
   const bool packed = plan.layout == Layout::kPacked;
   const int64_t count = packed ? plan.total_queries : plan.dims.q_len;
   std::vector<ListedRow> listed;
@@ -22,8 +22,8 @@ absl::StatusOr<std::vector<ListedRow>> ListRows(const std::vector<int64_t>& rows
   per_sequence.assign(packed ? static_cast<size_t>(plan.dims.batch) : 1, 0);
   for (const int64_t row : rows) {
     if (row < 0 || row >= count) {
-      return InvalidField("outputs.weights.rows",
-                          count == 0 ? absl::StrCat("has ", row, ", but there are no queries")
+      return InvalidField(field, count == 0
+                                     ? absl::StrCat("has ", row, ", but there are no queries")
                                      : absl::StrCat("has ", row, "; queries 0 to ", count - 1,
                                                     packed ? ", counted through the packed query," : "", " are there"));
     }
@@ -38,7 +38,7 @@ absl::StatusOr<std::vector<ListedRow>> ListRows(const std::vector<int64_t>& rows
   const auto twice = std::adjacent_find(listed.begin(), listed.end(),
                                         [](const ListedRow& a, const ListedRow& b) { return a.query == b.query; });
   if (twice != listed.end()) {
-    return InvalidField("outputs.weights.rows", absl::StrCat("has ", twice->query, " twice"));
+    return InvalidField(field, absl::StrCat("has ", twice->query, " twice"));
   }
   return listed;
 }
@@ -69,6 +69,78 @@ absl::StatusOr<PairOutputPlan> PlanPairOutput(std::string_view field, int64_t he
   return planned;
 }
 
+absl::Status CheckRange(std::string_view field, int64_t value, int64_t least, int64_t most) {
+  if (value >= least && value <= most) return absl::OkStatus();
+  return InvalidField(field, absl::StrCat("is ", value, "; ", least, " to ", most, " is allowed"));
+}
+
+absl::Status PlanTopK(const TopKOutput& asked, AttentionPlan& plan) {
+  const int64_t kv_len = plan.dims.kv_len;
+  if (asked.k < 1 || asked.k > std::max<int64_t>(1, kv_len)) {
+    return InvalidField(
+        "outputs.top_k.k",
+        absl::StrCat("is ", asked.k, "; 1 to kv_len = ", kv_len,
+                     plan.layout == Layout::kPacked ? " (of the longest sequence)" : "", " is allowed"));
+  }
+  TopKPlan& top_k = plan.top_k.emplace();
+  const bool packed = plan.layout == Layout::kPacked;
+  top_k.k = asked.k;
+  top_k.rows = packed ? plan.total_queries : plan.dims.q_len;
+  if (!asked.rows.empty()) {
+    std::vector<int64_t> per_sequence;
+    auto listed = ListRows("outputs.top_k.rows", asked.rows, plan, per_sequence);
+    if (!listed.ok()) return listed.status();
+    top_k.listed = *std::move(listed);
+    top_k.rows = static_cast<int64_t>(asked.rows.size());
+    // Places in the order of the list, over all sequences.
+    for (size_t i = 0; i < asked.rows.size(); ++i) {
+      const auto row = std::lower_bound(top_k.listed.begin(), top_k.listed.end(), asked.rows[i],
+                                        [](const ListedRow& a, int64_t query) { return a.query < query; });
+      row->slot = static_cast<int64_t>(i);
+    }
+  }
+  top_k.shape = {plan.dims.heads, top_k.rows, top_k.k};
+  if (!packed) top_k.shape.insert(top_k.shape.begin(), plan.dims.batch);
+  return absl::OkStatus();
+}
+
+absl::Status PlanDiagnostics(const DiagnosticsOutput& asked, AttentionPlan& plan) {
+  constexpr int64_t kMost = 1024;
+  DiagnosticsPlan& diagnostics = plan.diagnostics.emplace();
+  diagnostics = {asked.rows, asked.first_keys.value_or(4), asked.window.value_or(4), asked.columns.value_or(4)};
+  if (absl::Status s = CheckRange("outputs.diagnostics.first_keys", diagnostics.first_keys, 1, kMost); !s.ok())
+    return s;
+  if (absl::Status s = CheckRange("outputs.diagnostics.window", diagnostics.window, 0, kMost); !s.ok()) return s;
+  return CheckRange("outputs.diagnostics.columns", diagnostics.columns, 0, kMost);
+}
+
+absl::Status PlanHeatmap(const HeatmapOutput& asked, AttentionPlan& plan) {
+  constexpr int64_t kMost = 512;
+  const int64_t most = asked.cells.value_or(kMost);
+  if (absl::Status s = CheckRange("outputs.heatmap.cells", most, 1, kMost); !s.ok()) return s;
+  HeatmapPlan& heatmap = plan.heatmap.emplace();
+  const auto cells = [most](int64_t n) { return std::min(n, most); };
+  heatmap.down = PerEntry::Map(cells, plan.queries.count);
+  heatmap.across = PerEntry::Map(cells, plan.keys.count);
+  const auto too_large = [] { return InvalidField("outputs.heatmap", "would have more cells than 2^63 - 1"); };
+  if (plan.layout != Layout::kPacked) {
+    heatmap.shape = {plan.dims.batch, plan.dims.heads, heatmap.down[0], heatmap.across[0]};
+    const auto all = Product(heatmap.shape);
+    if (!all.has_value()) return too_large();
+    heatmap.cells = *all;
+    return absl::OkStatus();
+  }
+  heatmap.starts.reserve(static_cast<size_t>(plan.dims.batch));
+  for (int64_t b = 0; b < plan.dims.batch; ++b) {
+    heatmap.starts.push_back(heatmap.cells);
+    const int64_t extents[] = {plan.dims.heads, heatmap.down[b], heatmap.across[b]};
+    const auto block = Product(extents);
+    if (!block.has_value() || __builtin_add_overflow(heatmap.cells, *block, &heatmap.cells)) return too_large();
+  }
+  heatmap.shape = {heatmap.cells};
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status PlanOutputs(const AttentionOutputs& outputs, AttentionPlan& plan) {
@@ -77,11 +149,8 @@ absl::Status PlanOutputs(const AttentionOutputs& outputs, AttentionPlan& plan) {
     return InvalidField("outputs.dtype", absl::StrCat("is ", DataTypeName(plan.output_dtype),
                                                       "; FLOAT32, FLOAT16 or BFLOAT16 is allowed"));
   }
-  for (const auto& [field, asked] :
-       {std::pair{"outputs.top_k", outputs.top_k.has_value()},
-        std::pair{"outputs.diagnostics", outputs.diagnostics.has_value()},
-        std::pair{"outputs.heatmap", outputs.heatmap.has_value()}, std::pair{"outputs.explain", outputs.explain}}) {
-    if (asked) return UnservedField(field, "is part of the contract but not served by this version");
+  if (outputs.explain) {
+    return UnservedField("outputs.explain", "is part of the contract but not served by this version");
   }
   plan.pairs_dtype = plan.output_dtype;
   plan.wants_lse = outputs.lse;
@@ -90,7 +159,7 @@ absl::Status PlanOutputs(const AttentionOutputs& outputs, AttentionPlan& plan) {
     PerEntry rows = plan.queries.count;
     if (!outputs.weights->rows.empty()) {
       std::vector<int64_t> per_sequence;
-      auto listed = ListRows(outputs.weights->rows, plan, per_sequence);
+      auto listed = ListRows("outputs.weights.rows", outputs.weights->rows, plan, per_sequence);
       if (!listed.ok()) return listed.status();
       plan.listed_rows = *std::move(listed);
       rows = plan.layout == Layout::kPacked ? PerEntry(std::move(per_sequence)) : PerEntry(per_sequence[0]);
@@ -108,7 +177,13 @@ absl::Status PlanOutputs(const AttentionOutputs& outputs, AttentionPlan& plan) {
     plan.scores = *std::move(scores);
     plan.score_stage = *outputs.scores;
   }
-  return absl::OkStatus();
+  if (outputs.top_k.has_value()) {
+    if (absl::Status s = PlanTopK(*outputs.top_k, plan); !s.ok()) return s;
+  }
+  if (outputs.diagnostics.has_value()) {
+    if (absl::Status s = PlanDiagnostics(*outputs.diagnostics, plan); !s.ok()) return s;
+  }
+  return outputs.heatmap.has_value() ? PlanHeatmap(*outputs.heatmap, plan) : absl::OkStatus();
 }
 
 }  // namespace attnd

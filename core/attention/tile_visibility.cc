@@ -1,6 +1,7 @@
 #include "core/attention/tile_visibility.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "core/attention/simd_bits.h"
@@ -39,6 +40,18 @@ int64_t RowBytes(const BroadcastPlan& plan, int64_t keys) {
 }
 
 }  // namespace
+
+int64_t BlockVisibility::CountVisible(int64_t r, KeyRange keys) const {
+  if (kind != Kind::kSome) return kind == Kind::kAll ? keys.size() : 0;
+  if (bits == nullptr) return ranges[r].Intersect(keys).size();
+  int64_t count = 0;
+  for (int64_t first = keys.begin / 64 * 64; first < keys.end; first += 64) {
+    uint64_t word = 0;
+    std::memcpy(&word, bits + r * bits_stride + first / 8, sizeof(word));
+    count += std::popcount(word & WordOf(keys, first));
+  }
+  return count;
+}
 
 BlockVisibility::Kind BlockVisibility::KindByBits(int64_t row, int64_t rows, KeyRange keys) const {
   bool some = false;

@@ -32,6 +32,9 @@ struct BlockVisibility {
     return ranges[r].begin <= k && k < ranges[r].end;
   }
 
+  // How many of `keys` of the block row `r` sees.
+  [[nodiscard]] int64_t CountVisible(int64_t r, KeyRange keys) const;
+
   // What rows [row, row + rows) see of `keys` of the block. REQUIRES: bits are set, keys.begin is
   // a multiple of 8.
   [[nodiscard]] Kind KindByBits(int64_t row, int64_t rows, KeyRange keys) const;

@@ -267,11 +267,11 @@ testing::AssertionResult Named(const char* what, int64_t b, testing::AssertionRe
 
 }  // namespace
 
-CaseResult RunCase(const RequestCase& c, const RunOptions& options) {
+absl::StatusOr<AttentionResult> RunForResult(const RequestCase& c, const RunOptions& options) {
   AttentionRequest request = BuildRequest(c);
   auto plan = PlanAttention(request, {});
   EXPECT_THAT(plan.status(), IsOk()) << c.ToString();
-  if (!plan.ok()) return {};
+  if (!plan.ok()) return plan.status();
   SpoilPool(*plan);
   const EngineKind engine = options.engine.value_or(TestEngine());
   const JobSpec spec = AttentionJobSpec(*plan, engine);
@@ -287,7 +287,12 @@ CaseResult RunCase(const RequestCase& c, const RunOptions& options) {
     EXPECT_TRUE(executor.AwaitIdle(Clock::Real().Now() + std::chrono::minutes(5)));
   }
   EXPECT_THAT(outcome.status(), IsOk()) << c.ToString();
-  return outcome.ok() ? Read(c, *outcome) : CaseResult();
+  return outcome;
+}
+
+CaseResult RunCase(const RequestCase& c, const RunOptions& options) {
+  const auto result = RunForResult(c, options);
+  return result.ok() ? Read(c, *result) : CaseResult();
 }
 
 testing::AssertionResult SameEntry(const EntryResult& actual, const EntryResult& expected) {

@@ -9,6 +9,7 @@
 #include <optional>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "core/attention/attention_job.h"
 #include "core/attention/engine.h"
 #include "core/attention/reference.h"
@@ -45,6 +46,9 @@ struct RunOptions {
 // Fails the test, and returns no entries, if the request is refused or fails. Result
 // memory holds NaN before, so that what is not written shows.
 CaseResult RunCase(const RequestCase& c, const RunOptions& options);
+
+// The same, as the job gives it.
+absl::StatusOr<AttentionResult> RunForResult(const RequestCase& c, const RunOptions& options);
 
 // Succeeds if all bits of all results are the same; what one of the two did not ask for is
 // not compared.

@@ -1,0 +1,120 @@
+#include "core/attention/weight_statistics.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/attention/simd_weights.h"
+
+namespace attnd {
+namespace {
+
+// Of a row's run of weights from `begin` on, those of `keys`.
+double MassOn(KeyRange keys, int64_t begin, int64_t end, const float* p, float factor) {
+  double mass = 0;
+  const KeyRange run = keys.Intersect({begin, end});
+  for (int64_t k = run.begin; k < run.end; ++k) mass += static_cast<double>(p[k - begin] * factor);
+  return mass;
+}
+
+}  // namespace
+
+void WeightStatistics::Begin(const AttentionPlan& plan, const AttentionData& data, const Tile& tile,
+                             const float* sums) {
+  plan_ = &plan;
+  data_ = data.summaries;
+  tile_ = tile;
+  const int64_t first = plan.visibility.kv_begin[tile.batch];
+  first_keys_ = {first, first + plan.diagnostics->first_keys};
+  rows_.assign(static_cast<size_t>(tile.row_end - tile.row_begin), Row());
+  for (size_t r = 0; r < rows_.size(); ++r) {
+    const RowPlace place = PlaceOf(plan.dims, tile, static_cast<int64_t>(r));
+    rows_[r].position = place.query + plan.visibility.shift[tile.batch];
+    rows_[r].head = place.head - tile.kv_head * plan.dims.group();
+    rows_[r].passed_over = std::isnan(sums[r]);
+  }
+  // Blocks are of one size, but for a kernel that joins some.
+  columns_stride_ = 0;
+  columns_.clear();
+}
+
+KeyRange WeightStatistics::WindowOf(const Row& row) const {
+  const int64_t window = plan_->diagnostics->window;
+  return {row.position - window, row.position + window + 1};
+}
+
+void WeightStatistics::AddVisible(int64_t r, const BlockVisibility& visible, int64_t visible_row, int64_t begin,
+                                  int64_t end) {
+  Row& row = rows_[static_cast<size_t>(r)];
+  const KeyRange near = WindowOf(row).Intersect({begin, end});
+  row.visible += visible.CountVisible(visible_row, {0, end - begin});
+  if (!near.empty()) row.in_window += visible.CountVisible(visible_row, {near.begin - begin, near.end - begin});
+}
+
+void WeightStatistics::AddVisible(int64_t r, KeyRange keys) {
+  Row& row = rows_[static_cast<size_t>(r)];
+  row.visible += keys.size();
+  row.in_window += WindowOf(row).Intersect(keys).size();
+}
+
+void WeightStatistics::AddWeights(int64_t r, int64_t begin, int64_t end, const float* p, float factor) {
+  Row& row = rows_[static_cast<size_t>(r)];
+  if (row.passed_over) return;
+  if (columns_.empty()) {
+    columns_stride_ = end - begin;
+    columns_.assign(static_cast<size_t>(plan_->dims.group() * columns_stride_), 0.0F);
+  }
+  const simd::WeightSums sums =
+      simd::SumWeights(p, end - begin, factor, row.position - begin, columns_.data() + row.head * columns_stride_);
+  row.total += static_cast<double>(sums.total);
+  row.distance += static_cast<double>(sums.distance);
+  row.largest = std::max(row.largest, sums.largest);
+  row.first += MassOn(first_keys_, begin, end, p, factor);
+  const KeyRange window = WindowOf(row);
+  if (std::max(window.end, row.position + 2) <= begin || std::min(window.begin, row.position - 1) >= end) return;
+  row.window += MassOn(window, begin, end, p, factor);
+  row.previous += MassOn({row.position - 1, row.position}, begin, end, p, factor);
+  row.self += MassOn({row.position, row.position + 1}, begin, end, p, factor);
+  row.next += MassOn({row.position + 1, row.position + 2}, begin, end, p, factor);
+}
+
+void WeightStatistics::FlushColumns(int64_t begin, int64_t end) {
+  if (columns_.empty()) return;
+  const int64_t group = plan_->dims.group();
+  for (int64_t head = 0; head < group; ++head) {
+    const float* from = columns_.data() + head * columns_stride_;
+    std::atomic<int64_t>* to = data_->columns + plan_->ColumnAt(tile_.batch, tile_.kv_head * group + head);
+    for (int64_t k = begin; k < end; ++k) {
+      const int64_t sum = ToFixedPoint(static_cast<double>(from[k - begin]));
+      if (sum != 0) to[k].fetch_add(sum, std::memory_order_relaxed);
+    }
+  }
+  columns_.clear();
+}
+
+void WeightStatistics::End() {
+  for (size_t r = 0; r < rows_.size(); ++r) {
+    const RowPlace place = PlaceOf(plan_->dims, tile_, static_cast<int64_t>(r));
+    if (rows_[r].total > 0) Write(rows_[r], plan_->LseAt(tile_.batch, place.head, place.query));
+  }
+}
+
+void WeightStatistics::Write(const Row& row, int64_t at) const {
+  const auto set = [&](auto figure, double value) {
+    data_->rows[static_cast<size_t>(figure)][at] = static_cast<float>(value);
+  };
+  const double most = std::log(static_cast<double>(row.visible));
+  set(Statistic::kEntropy, row.entropy);
+  set(Statistic::kEvenness, row.visible > 1 ? row.entropy / most : 1);
+  set(Statistic::kDistance, row.distance);
+  set(Statistic::kLargest, static_cast<double>(row.largest));
+  set(Statistic::kSelf, row.self);
+  set(Statistic::kPrevious, row.previous);
+  set(Statistic::kNext, row.next);
+  set(Statistic::kFirst, row.first);
+  set(Statistic::kWindow, row.window);
+  set(RowFigure::kWindowShare, static_cast<double>(row.in_window) / static_cast<double>(row.visible));
+  set(RowFigure::kLogVisible, most);
+  set(RowFigure::kTotal, row.total);
+}
+
+}  // namespace attnd
