@@ -14,6 +14,7 @@
 #include "core/attention/simd_thin.h"
 #include "core/attention/simd_transpose.h"
 #include "core/attention/split.h"
+#include "core/attention/strip_statistics.h"
 #include "core/attention/strip_tile.h"
 
 namespace attnd {
@@ -109,7 +110,9 @@ class FusedEngine final : public TileEngine {
     if (IsThin(plan, tile.batch)) return thin_.Run(plan, data, tile);
     absl::StatusOr<RowCounts> counts = strips_.Run(plan, data, tile);
     if (!counts.ok()) return counts;
-    if (absl::Status s = WritePairs(plan, data, tile, strips_.max(), strips_.sum()); !s.ok()) return s;
+    const bool has_statistics = StripStatistics::Serve(plan);
+    const absl::Status s = WritePairs(plan, data, tile, strips_.max(), strips_.sum(), has_statistics);
+    if (!s.ok()) return s;
     return counts;
   }
   absl::StatusOr<int64_t> AddPart(const AttentionPlan& plan, const AttentionData& data, const Tile& tile, KeyRange keys,
@@ -121,7 +124,8 @@ class FusedEngine final : public TileEngine {
                                    const simd::RowState& state) override {
     if (IsThin(plan, tile.batch)) return thin_.Finish(plan, data, tile, state);
     const RowCounts counts = WriteRows(plan, data, tile, state);
-    if (absl::Status s = WritePairs(plan, data, tile, state.max, state.sum); !s.ok()) return s;
+    if (absl::Status s = WritePairs(plan, data, tile, state.max, state.sum, /*has_statistics=*/false); !s.ok())
+      return s;
     return counts;
   }
   absl::Status MeanWeights(const AttentionPlan& plan, const AttentionData& data, int64_t batch, int64_t q_begin,
@@ -135,16 +139,16 @@ class FusedEngine final : public TileEngine {
     return plan.q_used[batch] * plan.dims.group() <= kFusedThinRows;
   }
 
-  // Weights and scores of rows of strips, a strip at a time.
+  // Weights, scores and summaries of rows of strips, a strip at a time.
   absl::Status WritePairs(const AttentionPlan& plan, const AttentionData& data, const Tile& tile, const float* max,
-                          const float* sum) {
+                          const float* sum, bool has_statistics) {
     const int64_t step = simd::FullStripWidth();
     for (int64_t row = tile.row_begin; row < tile.row_end; row += step) {
       Tile strip = tile;
       strip.row_begin = row;
       strip.row_end = std::min(row + step, tile.row_end);
       const int64_t at = row - tile.row_begin;
-      if (absl::Status s = strip_pairs_.Write(plan, data, strip, max + at, sum + at); !s.ok()) return s;
+      if (absl::Status s = strip_pairs_.Write(plan, data, strip, max + at, sum + at, has_statistics); !s.ok()) return s;
     }
     return absl::OkStatus();
   }

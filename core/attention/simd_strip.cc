@@ -240,10 +240,19 @@ struct Max {
   }
 };
 
+template <bool kMoment>
 struct Softmax {
+  // p, and what it adds to the moment; x is not positive. A p of 0 adds nothing, though x is -inf.
+  template <class D, class V>
+  static HWY_INLINE V Weigh(D d, V x, V* moment) {
+    const V p = ExpNonPositive(d, x);
+    if constexpr (kMoment) *moment = hn::MulAdd(p, hn::Max(x, hn::Set(d, -200.0F)), *moment);
+    return p;
+  }
+
   template <class S>
   static HWY_INLINE void Run(size_t keys, const float* HWY_RESTRICT block_max, float* HWY_RESTRICT scores,
-                             const StripState& state) {
+                             const StripState& state, float* HWY_RESTRICT moments) {
     const typename S::D d;
     for (size_t v = 0; v < S::kWidth; v += S::kVectorLanes) {
       const auto old_max = hn::Load(d, state.max + v);
@@ -257,20 +266,29 @@ struct Softmax {
       // Two sums, by the key's parity: additions wait for each other.
       auto even = hn::Zero(d);
       auto odd = even;
+      auto even_moment = hn::Zero(d);
+      auto odd_moment = even_moment;
       float* at = scores + v;
       size_t k = 0;
       for (; k + 2 <= keys; k += 2, at += 2 * S::kWidth) {
-        const auto p0 = ExpNonPositive(d, hn::Sub(hn::Load(d, at), m));
-        const auto p1 = ExpNonPositive(d, hn::Sub(hn::Load(d, at + S::kWidth), m));
+        const auto p0 = Weigh(d, hn::Sub(hn::Load(d, at), m), &even_moment);
+        const auto p1 = Weigh(d, hn::Sub(hn::Load(d, at + S::kWidth), m), &odd_moment);
         hn::Store(p0, d, at);
         hn::Store(p1, d, at + S::kWidth);
         even = hn::Add(even, p0);
         odd = hn::Add(odd, p1);
       }
       if (k < keys) {
-        const auto p0 = ExpNonPositive(d, hn::Sub(hn::Load(d, at), m));
+        const auto p0 = Weigh(d, hn::Sub(hn::Load(d, at), m), &even_moment);
         hn::Store(p0, d, at);
         even = hn::Add(even, p0);
+      }
+      if constexpr (kMoment) {
+        // What older scores are less by, now that they are taken from another maximum.
+        const auto old_sum = hn::Load(d, state.sum + v);
+        const auto less = hn::IfThenZeroElse(hn::Eq(old_sum, hn::Zero(d)), hn::Mul(hn::Sub(old_max, m), old_sum));
+        const auto older = hn::Mul(alpha, hn::Add(hn::Load(d, moments + v), less));
+        hn::Store(hn::Add(older, hn::Add(even_moment, odd_moment)), d, moments + v);
       }
       hn::Store(hn::MulAdd(hn::Load(d, state.sum + v), alpha, hn::Add(even, odd)), d, state.sum + v);
     }
@@ -330,7 +348,11 @@ void MaxOf(int64_t width, int64_t keys, const float* scores, float* max) {
   ForShape<Max>(width, static_cast<size_t>(keys), scores, max);
 }
 void SoftmaxOf(int64_t width, int64_t keys, const float* block_max, float* scores, const StripState& state) {
-  ForShape<Softmax>(width, static_cast<size_t>(keys), block_max, scores, state);
+  ForShape<Softmax<false>>(width, static_cast<size_t>(keys), block_max, scores, state, nullptr);
+}
+void SoftmaxMomentOf(int64_t width, int64_t keys, const float* block_max, float* scores, const StripState& state,
+                     float* moment) {
+  ForShape<Softmax<true>>(width, static_cast<size_t>(keys), block_max, scores, state, moment);
 }
 void AddValuesOf(const float* p, int64_t width, int64_t keys, const FloatRows& value, int64_t dim, const float* alpha,
                  float* acc, const float* soon) {
@@ -357,6 +379,7 @@ HWY_EXPORT(HideOutsideOf);
 HWY_EXPORT(HideByBitsOf);
 HWY_EXPORT(MaxOf);
 HWY_EXPORT(SoftmaxOf);
+HWY_EXPORT(SoftmaxMomentOf);
 HWY_EXPORT(AddValuesOf);
 HWY_EXPORT(DivideStrip);
 
@@ -378,6 +401,10 @@ void StripMax(int64_t width, int64_t keys, const float* scores, float* max) {
 }
 void StripSoftmax(int64_t width, int64_t keys, const float* block_max, float* scores, const StripState& state) {
   HWY_DYNAMIC_DISPATCH(SoftmaxOf)(width, keys, block_max, scores, state);
+}
+void StripSoftmaxMoment(int64_t width, int64_t keys, const float* block_max, float* scores, const StripState& state,
+                        float* moment) {
+  HWY_DYNAMIC_DISPATCH(SoftmaxMomentOf)(width, keys, block_max, scores, state, moment);
 }
 void StripAddValues(const float* p, int64_t width, int64_t keys, const FloatRows& value, int64_t dim,
                     const float* alpha, float* acc, const float* soon) {

@@ -52,6 +52,11 @@ struct StripState {
 // scores reaches sum.
 void StripSoftmax(int64_t width, int64_t keys, const float* block_max, float* scores, const StripState& state);
 
+// The same, with the sum of p (score - max) so far, [width], which gives the entropy: of weights
+// p / sum it is ln(sum) - moment / sum.
+void StripSoftmaxMoment(int64_t width, int64_t keys, const float* block_max, float* scores, const StripState& state,
+                        float* moment);
+
 // acc[c, r] = alpha[r] acc[c, r] + sum over k < keys of value k's element c times p[k, r], k
 // ascending; without alpha, acc is taken as 0 and need not be set. `soon` as above.
 void StripAddValues(const float* p, int64_t width, int64_t keys, const FloatRows& value, int64_t dim,

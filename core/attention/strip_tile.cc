@@ -42,7 +42,8 @@ int64_t StripRowsPerTile(const AttentionPlan& plan) {
   const double flops_per_row = dim * (2 * static_cast<double>(plan.dims.kv_len) + kFlopsPerFloatMoved);
   const double level = static_cast<double>(plan.rows) / kLeastTiles;
   const int64_t strip = simd::FullStripWidth();
-  const auto rows = static_cast<int64_t>(std::min({kMostRows, kFlopsPerTile / flops_per_row, level}));
+  auto rows = static_cast<int64_t>(std::min({kMostRows, kFlopsPerTile / flops_per_row, level}));
+  if (plan.diagnostics.has_value()) rows = std::min(rows, StripStatistics::MostRows(plan));
   // Rows of entries that may be cut stay together.
   const int64_t least = plan.dims.kv_len > KeysPerPart(plan.dims) ? RoundUp(kSplitRows, strip) : strip;
   return std::max(least, rows / strip * strip);
@@ -80,6 +81,11 @@ absl::StatusOr<int64_t> StripTile::Compute(const AttentionPlan& plan, const Atte
   // Whole bytes of visibility.
   next_block_ = BlockFrom(keys_.begin / 8 * 8);
   if (absl::Status status = MakeStrips(); !status.ok()) return status;
+  if (keeps_) {
+    const auto strips = static_cast<int64_t>(strips_.size());
+    if (absl::Status s = statistics_.Begin(plan, data, tile, keys_, strips); !s.ok()) return s;
+    if (!visibility_.hides_inside()) statistics_.AddVisible(visibility_);
+  }
   int64_t pairs = 0;
   while (!next_block_.empty()) {
     const KeyRange block = next_block_;
@@ -94,6 +100,7 @@ absl::StatusOr<int64_t> StripTile::Compute(const AttentionPlan& plan, const Atte
 }
 
 absl::StatusOr<RowCounts> StripTile::Run(const AttentionPlan& plan, const AttentionData& data, const Tile& tile) {
+  keeps_ = StripStatistics::Serve(plan);
   const auto pairs = Compute(plan, data, tile, KeyParts().keys(0));
   if (!pairs.ok()) return pairs.status();
   RowCounts counts{.pairs = *pairs};
@@ -102,11 +109,15 @@ absl::StatusOr<RowCounts> StripTile::Run(const AttentionPlan& plan, const Attent
     counts.empty += finished.empty;
     counts.non_finite += finished.non_finite;
   }
+  if (keeps_) {
+    if (absl::Status status = statistics_.End(max(), sum()); !status.ok()) return status;
+  }
   return counts;
 }
 
 absl::StatusOr<int64_t> StripTile::AddPart(const AttentionPlan& plan, const AttentionData& data, const Tile& tile,
                                            KeyRange keys, const simd::RowState& state) {
+  keeps_ = false;
   const auto pairs = Compute(plan, data, tile, keys);
   if (!pairs.ok()) return pairs.status();
   const int64_t stride = RoundUp(plan.dims.value_dim, simd::kRowMultiple);
@@ -133,7 +144,7 @@ absl::Status StripTile::MakeStrips() {
   const int64_t head_dim = RoundUp(dims.head_dim, simd::kTransposeMultiple);
   const int64_t value_dim = RoundUp(dims.value_dim, simd::kTransposeMultiple);
   const int64_t widest_row = RoundUp(std::max({head_dim, value_dim, KeyBlock(dims)}), simd::kRowMultiple);
-  const int64_t strip_floats = full * (head_dim + value_dim + 2);
+  const int64_t strip_floats = full * (head_dim + value_dim + 3);
   // One more than there are full ones: two narrow strips may stand in for the last.
   const int64_t most_strips = RoundUp(rows, full) / full + 1;
   if (absl::Status s = strip_memory_.Reserve(most_strips * strip_floats); !s.ok()) return s;
@@ -155,9 +166,11 @@ absl::Status StripTile::MakeStrips() {
     strip.acc = strip.query + head_dim * full;
     strip.max = strip.acc + value_dim * full;
     strip.sum = strip.max + full;
-    memory = strip.sum + full;
+    strip.moment = strip.sum + full;
+    memory = strip.moment + full;
     std::fill(strip.max, strip.max + strip.width, kNegInf);
     std::fill(strip.sum, strip.sum + strip.width, 0.0F);
+    std::fill(strip.moment, strip.moment + strip.width, 0.0F);
     BringMasksNearer(strip, 0, 1);
     LoadQuery(strip);
     if (in_pairs_) simd::StripToPairs(dims.head_dim, strip.query);
@@ -215,6 +228,7 @@ absl::Status StripTile::AddBlock(KeyRange block) {
   block_ = block;
   if (visibility_.hides_inside()) {
     block_visibility_ = visibility_.Block(block.begin, block.end);
+    if (keeps_) statistics_.AddVisible(block_visibility_, block);
     if (block_visibility_.kind == BlockVisibility::Kind::kNone) return absl::OkStatus();
   }
   key_.Turn(block);
@@ -244,6 +258,7 @@ absl::Status StripTile::AddToStrip(Strip& strip, KeyRange block) {
   if (absl::Status status = key_.Load(); !status.ok()) return status;
   const Part parts[3] = {{{keys.begin, all.begin}, false}, {all, true}, {{all.end, keys.end}, false}};
 
+  block_scores_ = keeps_ ? statistics_.Place(strip.row, strip.rows, strip.width, keys) : scores_.data();
   BringMasksNearer(strip, 0, 3);
   std::fill(block_max_, block_max_ + strip.width, kNegInf);
   if (staged_) {
@@ -260,9 +275,16 @@ absl::Status StripTile::AddToStrip(Strip& strip, KeyRange block) {
     }
   }
   BringMasksNearer(strip, 1, 3);
-  simd::StripSoftmax(strip.width, keys.size(), block_max_, scores_.data(), {strip.max, strip.sum, alpha_});
+  Softmax(strip, keys);
   BringMasksNearer(strip, 2, 3);
   return AddValues(strip, keys, parts);
+}
+
+void StripTile::Softmax(const Strip& strip, KeyRange keys) {
+  const simd::StripState state{strip.max, strip.sum, alpha_};
+  if (!keeps_) return simd::StripSoftmax(strip.width, keys.size(), block_max_, block_scores_, state);
+  simd::StripSoftmaxMoment(strip.width, keys.size(), block_max_, block_scores_, state, strip.moment);
+  statistics_.Keep(strip.max);
 }
 
 void StripTile::LoadBits(const Strip& strip, KeyRange keys) {
@@ -345,9 +367,9 @@ absl::Status StripTile::AddValues(Strip& strip, KeyRange keys, const Part (&part
   strip.empty = false;
   if (absl::Status status = value_.Load(); !status.ok()) return status;
   if (in_pairs_) {
-    simd::PairAddValues(scores_.data(), value_.TokensFrom(keys.begin), 0, keys.size(), alpha, strip.acc, soon);
+    simd::PairAddValues(block_scores_, value_.TokensFrom(keys.begin), 0, keys.size(), alpha, strip.acc, soon);
   } else {
-    simd::StripAddValues(scores_.data(), strip.width, keys.size(), value_.FloatsFrom(keys.begin), plan_->dims.value_dim,
+    simd::StripAddValues(block_scores_, strip.width, keys.size(), value_.FloatsFrom(keys.begin), plan_->dims.value_dim,
                          alpha, strip.acc, reinterpret_cast<const float*>(soon));
   }
   return absl::OkStatus();
@@ -377,13 +399,13 @@ absl::Status StripTile::AddPoisonedValues(Strip& strip, KeyRange keys) {
       poisoned.push_back(k);
     }
   }
-  simd::StripAddValues(scores_.data(), strip.width, keys.size(), {clean_values_.data(), dim}, dim,
+  simd::StripAddValues(block_scores_, strip.width, keys.size(), {clean_values_.data(), dim}, dim,
                        strip.empty ? nullptr : alpha_, strip.acc);
   strip.empty = false;
   for (const int64_t k : poisoned) {
     for (int64_t r = 0; r < strip.rows; ++r) {
       if (!Sees(strip, r, keys.begin + k)) continue;
-      const float p = scores_.data()[k * strip.width + r];
+      const float p = block_scores_[k * strip.width + r];
       for (int64_t c = 0; c < dim; ++c) strip.acc[c * strip.width + r] += p * value.row(k)[c];
     }
   }
@@ -394,7 +416,14 @@ RowCounts StripTile::Finish(const Strip& strip) {
   std::copy(strip.max, strip.max + strip.rows, row_max_.data() + strip.row);
   std::copy(strip.sum, strip.sum + strip.rows, row_sum_.data() + strip.row);
   if (strip.empty) std::fill(strip.acc, strip.acc + plan_->dims.value_dim * strip.width, 0.0F);
-  return plan_->output_dtype == DataType::kFloat32 ? WriteFloats(strip) : WriteConverted(strip);
+  // What a sink does to the state of keys shows in rows' states alone.
+  std::copy(strip.sum, strip.sum + strip.rows, key_sum_);
+  const RowCounts counts = plan_->output_dtype == DataType::kFloat32 ? WriteFloats(strip) : WriteConverted(strip);
+  for (int64_t r = 0; r < strip.rows && keeps_; ++r) {
+    const int64_t row = strip.row + r;
+    statistics_.AddEntropy(row, {strip.max[r], key_sum_[r]}, strip.moment[r], {max()[row], sum()[row]});
+  }
+  return counts;
 }
 
 RowCounts StripTile::WriteConverted(const Strip& strip) {

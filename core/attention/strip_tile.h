@@ -17,6 +17,7 @@
 #include "core/attention/scratch.h"
 #include "core/attention/simd.h"
 #include "core/attention/simd_strip.h"
+#include "core/attention/strip_statistics.h"
 #include "core/attention/tile_visibility.h"
 #include "core/attention/token_block.h"
 
@@ -37,7 +38,8 @@ int64_t StripRows(int64_t left);
 // Thread-compatible.
 class StripTile {
  public:
-  // Computes the tile's rows of output, lse, row_max and row_sum, as TileEngine::Run does.
+  // Computes the tile's rows of output, lse, row_max and row_sum, as TileEngine::Run does, and
+  // adds them to the plan's statistics if StripStatistics::Serve it.
   absl::StatusOr<RowCounts> Run(const AttentionPlan& plan, const AttentionData& data, const Tile& tile);
 
   // As TileEngine's.
@@ -57,11 +59,12 @@ class StripTile {
     // Keys that some, and that all of the rows may see.
     KeyRange any;
     KeyRange all;
-    float* query = nullptr;  // [head_dim, width], or pairs
-    float* acc = nullptr;    // [value_dim, width]
-    float* max = nullptr;    // [width]
-    float* sum = nullptr;    // [width]
-    bool empty = true;       // whether no block has been added
+    float* query = nullptr;   // [head_dim, width], or pairs
+    float* acc = nullptr;     // [value_dim, width]
+    float* max = nullptr;     // [width]
+    float* sum = nullptr;     // [width]
+    float* moment = nullptr;  // [width], as StripSoftmaxMoment has it, for statistics
+    bool empty = true;        // whether no block has been added
   };
 
   // A run of keys of a block as a strip sees it.
@@ -77,6 +80,7 @@ class StripTile {
   // Blocks end at multiples of a number of keys.
   [[nodiscard]] KeyRange BlockFrom(int64_t begin) const;
   absl::Status MakeStrips();
+  void Softmax(const Strip& strip, KeyRange keys);
   void SeeKeys(Strip& strip) const;
   void LoadQuery(const Strip& strip);
   absl::Status AddBlock(KeyRange block);
@@ -104,7 +108,7 @@ class StripTile {
 
   // Of the strip and block at hand: scores, later weights, of `keys` from `first_key_` on.
   [[nodiscard]] float* ScoresAt(const Strip& strip, int64_t key) const {
-    return scores_.data() + (key - first_key_) * strip.width;
+    return block_scores_ + (key - first_key_) * strip.width;
   }
 
   const AttentionPlan* plan_ = nullptr;
@@ -128,6 +132,10 @@ class StripTile {
   std::optional<bool> block_finite_;
   BlockVisibility block_visibility_;
   int64_t first_key_ = 0;
+  // In scores_, or where statistics keep them.
+  float* block_scores_ = nullptr;
+  bool keeps_ = false;
+  StripStatistics statistics_;
 
   Scratch strip_memory_;
   Scratch scores_;
@@ -140,6 +148,7 @@ class StripTile {
   alignas(64) float ignored_max_[simd::kMaxStripWidth] = {};
   alignas(64) float alpha_[simd::kMaxStripWidth] = {};
   alignas(64) float keep_[simd::kMaxStripWidth] = {};
+  float key_sum_[simd::kMaxStripWidth] = {};
   alignas(64) int32_t begin_[simd::kMaxStripWidth] = {};
   alignas(64) int32_t end_[simd::kMaxStripWidth] = {};
 };

@@ -18,8 +18,7 @@ double MassOn(KeyRange keys, int64_t begin, int64_t end, const float* p, float f
 
 }  // namespace
 
-void WeightStatistics::Begin(const AttentionPlan& plan, const AttentionData& data, const Tile& tile,
-                             const float* sums) {
+void WeightStatistics::Begin(const AttentionPlan& plan, const AttentionData& data, const Tile& tile) {
   plan_ = &plan;
   data_ = data.summaries;
   tile_ = tile;
@@ -30,11 +29,12 @@ void WeightStatistics::Begin(const AttentionPlan& plan, const AttentionData& dat
     const RowPlace place = PlaceOf(plan.dims, tile, static_cast<int64_t>(r));
     rows_[r].position = place.query + plan.visibility.shift[tile.batch];
     rows_[r].head = place.head - tile.kv_head * plan.dims.group();
-    rows_[r].passed_over = std::isnan(sums[r]);
   }
-  // Blocks are of one size, but for a kernel that joins some.
-  columns_stride_ = 0;
   columns_.clear();
+}
+
+void WeightStatistics::PassOverNan(const float* sums) {
+  for (size_t r = 0; r < rows_.size(); ++r) rows_[r].passed_over = std::isnan(sums[r]);
 }
 
 KeyRange WeightStatistics::WindowOf(const Row& row) const {

@@ -15,9 +15,11 @@ namespace attnd {
 // Thread-compatible.
 class WeightStatistics {
  public:
-  // Turns to a tile, whose rows' softmax has these sums; rows where it is NaN are passed over.
-  // The arguments must outlive the use. REQUIRES: the plan has diagnostics.
-  void Begin(const AttentionPlan& plan, const AttentionData& data, const Tile& tile, const float* sums);
+  // Turns to a tile. The arguments must outlive the use. REQUIRES: the plan has diagnostics.
+  void Begin(const AttentionPlan& plan, const AttentionData& data, const Tile& tile);
+
+  // Passes over rows whose softmax has a sum of NaN: their weights need not come.
+  void PassOverNan(const float* sums);
 
   // Counts what row `r` sees of the block of keys [begin, end), of which `visible` tells by
   // `visible_row`.
@@ -29,6 +31,7 @@ class WeightStatistics {
   void AddWeights(int64_t r, int64_t begin, int64_t end, const float* p, float factor);
   // Adds to the row's entropy.
   void AddEntropy(int64_t r, double entropy) { rows_[static_cast<size_t>(r)].entropy += entropy; }
+  [[nodiscard]] bool passed_over(int64_t r) const { return rows_[static_cast<size_t>(r)].passed_over; }
 
   // Hands on what the keys [begin, end) got from the rows since the last call. Rows that are
   // handed on together are added in their order.

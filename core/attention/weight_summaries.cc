@@ -10,7 +10,10 @@ bool WeightSummaries::Begin(const AttentionPlan& plan, const AttentionData& data
   has_statistics_ = statistics && plan.diagnostics.has_value();
   has_heatmap_ = plan.heatmap.has_value();
   has_top_k_ = plan.top_k.has_value() && top_k_.Begin(plan, data, tile, sums);
-  if (has_statistics_) statistics_.Begin(plan, data, tile, sums);
+  if (has_statistics_) {
+    statistics_.Begin(plan, data, tile);
+    statistics_.PassOverNan(sums);
+  }
   if (has_heatmap_) heat_.Begin(plan, data, tile, sums);
   return has_statistics_ || has_heatmap_ || has_top_k_;
 }

@@ -78,6 +78,15 @@ void AddOption(Option option, RequestCase& c, Random& random) {
     case Option::kDenormalValues:
       for (size_t i = 0; i < c.value.numbers.size(); i += 2) c.value.numbers[i] *= 1e-39F;
       return;
+    case Option::kDiagnostics:
+      c.outputs.diagnostics.emplace();
+      return;
+    case Option::kTopK:
+      c.outputs.top_k.emplace().k = 8;
+      return;
+    case Option::kHeatmap:
+      c.outputs.heatmap.emplace();
+      return;
   }
 }
 

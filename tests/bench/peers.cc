@@ -40,6 +40,9 @@ const char* WordOf(Option option) {
     case Option::kRope:
     case Option::kWideLogits:
     case Option::kDenormalValues:
+    case Option::kDiagnostics:
+    case Option::kTopK:
+    case Option::kHeatmap:
       break;
   }
   return nullptr;

@@ -111,6 +111,9 @@ std::vector<Row> Options() {
       {Option::kRope, {.name = "rope", .target = {.90, .90}}},
       {Option::kWideLogits, {.name = "wide_logits", .target = {.90, .90}}},
       {Option::kDenormalValues, {.name = "denormal_values", .target = {.90, .90}}},
+      {Option::kDiagnostics, {.name = "diagnostics", .target = {.70, .70}}},
+      {Option::kTopK, {.name = "top_k", .target = {.50, .50}}},
+      {Option::kHeatmap, {.name = "heatmap", .target = {.50, .50}}},
   };
   for (const auto& [option, named] : over_plain) {
     Row row = named;
@@ -203,6 +206,12 @@ std::vector<Row> Scaling() {
                   .dims = Square(1, 32768, 64),
                   .causal = true,
                   .target = {32, 32}});
+  rows.push_back({.name = "extra_mib_diagnostics_causal_32768_d64",
+                  .measure = Measure::kExtraMemory,
+                  .dims = Square(1, 32768, 64),
+                  .causal = true,
+                  .option = Option::kDiagnostics,
+                  .target = {200, 200}});
   return rows;
 }
 

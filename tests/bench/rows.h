@@ -34,6 +34,9 @@ enum class Option {
   kRope,            // turns query and key while they are gathered, which is measured, too
   kWideLogits,      // weights of most keys are too small for float32
   kDenormalValues,  // half of the values are
+  kDiagnostics,
+  kTopK,     // the 8 largest weights of each row
+  kHeatmap,  // in 512 x 512 cells
 };
 
 // What a row computes.

@@ -9,6 +9,7 @@
 #include "core/attention/attention_job.h"
 #include "core/attention/gather.h"
 #include "core/attention/plan_options.h"
+#include "core/attention/summaries.h"
 #include "core/runtime/clock.h"
 #include "tests/support/attention_problem.h"
 
@@ -46,12 +47,16 @@ void KernelRun::TouchOutput() { std::memset(output_.data(), 0, output_.size()); 
 
 void KernelRun::operator()() {
   TileEngine& engine = EngineForThisThread(engine_);
+  Summaries summaries;
+  EndUnlessOk(summaries.Begin(plan_, &pool_));
+  data_.summaries = summaries.data();
   int64_t pairs = 0;
   for (const Tile& tile : tiles_) {
     const auto counts = engine.Run(plan_, data_, tile);
     EndUnlessOk(counts.status());
     pairs += counts->pairs;
   }
+  summaries.Finish(plan_);
   flops_ = 2 * static_cast<double>(pairs) * static_cast<double>(plan_.dims.head_dim + plan_.dims.value_dim);
 }
 

@@ -1,0 +1,109 @@
+#include "core/attention/strip_statistics.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "core/attention/simd.h"
+#include "core/attention/simd_strip.h"
+#include "core/attention/simd_transpose.h"
+
+namespace attnd {
+namespace {
+
+// What a worker keeps at most, in floats: 16 MiB.
+constexpr int64_t kMostKept = int64_t{1} << 22;
+// Floats behind a block that whole vectors of keys may read, and whole bytes of visibility add.
+constexpr int64_t kSlackPerBlock = 16;
+
+int64_t RoundUp(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+
+// Keys of a row that take room, those that blocks have more included.
+int64_t KeysKept(int64_t keys) { return keys + kSlackPerBlock * (keys / 16 + 2); }
+
+}  // namespace
+
+bool StripStatistics::Serve(const AttentionPlan& plan) {
+  return plan.diagnostics.has_value() && MostRows(plan) >= simd::FullStripWidth();
+}
+
+int64_t StripStatistics::MostRows(const AttentionPlan& plan) {
+  return kMostKept / std::max<int64_t>(1, plan.dims.kv_len);
+}
+
+absl::Status StripStatistics::Begin(const AttentionPlan& plan, const AttentionData& data, const Tile& tile,
+                                    KeyRange keys, int64_t strips) {
+  tile_ = tile;
+  statistics_.Begin(plan, data, tile);
+  blocks_.clear();
+  block_max_.clear();
+  kept_floats_ = 0;
+  return kept_.Reserve(KeysKept(keys.size()) * strips * simd::FullStripWidth());
+}
+
+void StripStatistics::AddVisible(const BlockVisibility& visible, KeyRange block) {
+  for (int64_t r = 0; r < tile_.row_end - tile_.row_begin; ++r) {
+    statistics_.AddVisible(r, visible, r, block.begin, block.end);
+  }
+}
+
+void StripStatistics::AddVisible(const TileVisibility& visibility) {
+  for (int64_t r = 0; r < tile_.row_end - tile_.row_begin; ++r) statistics_.AddVisible(r, visibility.Keys(r));
+}
+
+float* StripStatistics::Place(int64_t row, int64_t rows, int64_t width, KeyRange keys) {
+  float* p = kept_.data() + kept_floats_;
+  blocks_.push_back({row, rows, width, keys, p, block_max_.size()});
+  kept_floats_ += RoundUp(keys.size() + simd::kTransposeMultiple, simd::kTransposeMultiple) * width;
+  return p;
+}
+
+void StripStatistics::Keep(const float* max) { block_max_.insert(block_max_.end(), max, max + blocks_.back().width); }
+
+// With c = exp(keys.max - end.max) / end.sum, weights are w = c p, and ln w = (score - keys.max) + ln c.
+void StripStatistics::AddEntropy(int64_t r, State keys, float moment, State end) {
+  if (!(keys.sum > 0)) return;
+  const double log_factor =
+      static_cast<double>(keys.max) - static_cast<double>(end.max) - std::log(static_cast<double>(end.sum));
+  const double terms = static_cast<double>(moment) + static_cast<double>(keys.sum) * log_factor;
+  const double factor = std::exp(log_factor);
+  if (factor > 0) statistics_.AddEntropy(r, -factor * terms);
+}
+
+float StripStatistics::FactorOf(int64_t r, float block_max, float max, float sum) {
+  const auto at = static_cast<size_t>(r);
+  if (block_max == last_max_[at]) return last_factor_[at];
+  // Without a finite maximum every p of the block is 0.
+  const float factor = std::isinf(block_max) ? 0 : std::exp(block_max - max) / sum;
+  last_max_[at] = block_max;
+  last_factor_[at] = factor;
+  return factor;
+}
+
+void StripStatistics::AddBlock(const Block& block, const float* max, const float* sum) {
+  const int64_t stride = RoundUp(block.keys.size() + simd::kTransposeMultiple, simd::kRowMultiple);
+  simd::StripToRows(block.p, block.width, block.keys.size(), rows_.data(), stride);
+  for (int64_t i = 0; i < block.rows; ++i) {
+    const int64_t r = block.row + i;
+    if (statistics_.passed_over(r) || sum[r] == 0) continue;
+    const float factor = FactorOf(r, block_max_[block.max_at + static_cast<size_t>(i)], max[r], sum[r]);
+    statistics_.AddWeights(r, block.keys.begin, block.keys.end, rows_.data() + i * stride, factor);
+  }
+  statistics_.FlushColumns(block.keys.begin, block.keys.end);
+}
+
+absl::Status StripStatistics::End(const float* max, const float* sum) {
+  statistics_.PassOverNan(sum);
+  const auto rows = static_cast<size_t>(tile_.row_end - tile_.row_begin);
+  last_max_.assign(rows, std::numeric_limits<float>::quiet_NaN());
+  last_factor_.assign(rows, 0);
+  int64_t widest = 0;
+  for (const Block& block : blocks_) widest = std::max(widest, block.keys.size());
+  widest = RoundUp(widest + simd::kTransposeMultiple, simd::kRowMultiple);
+  if (absl::Status s = rows_.Reserve(widest * simd::FullStripWidth()); !s.ok()) return s;
+  for (const Block& block : blocks_) AddBlock(block, max, sum);
+  statistics_.End();
+  return absl::OkStatus();
+}
+
+}  // namespace attnd
