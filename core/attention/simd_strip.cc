@@ -16,6 +16,7 @@
 //
 #include "core/attention/simd_blocks-inl.h"
 #include "core/attention/simd_floats-inl.h"
+#include "core/attention/simd_shapes-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace attnd::simd::HWY_NAMESPACE {
@@ -23,42 +24,6 @@ namespace attnd::simd::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 constexpr float kNegInf = -std::numeric_limits<float>::infinity();
-constexpr bool kManyRegisters = HWY_MAX_BYTES == 64 || HWY_ARCH_ARM_A64;
-
-// How a strip lies in vectors: kCount of them, each of D's lanes.
-template <class DF, size_t kCount>
-struct Shape {
-  using D = DF;
-  using V = hn::Vec<DF>;
-  static constexpr size_t kVectors = kCount;
-  static constexpr size_t kVectorLanes = hn::MaxLanes(DF());
-  static constexpr size_t kWidth = kVectors * kVectorLanes;
-  // Keys, or columns of values, that a block of registers holds beside the vectors of the
-  // strip: enough accumulators to hide the latency of multiply-adds, few enough to stay in
-  // registers and to have a pointer each.
-  static constexpr size_t kRows = kManyRegisters ? (kCount == 1 ? 12 : 8) : (kCount == 1 ? 8 : 12 / kCount);
-};
-
-constexpr size_t kFullVectors = kManyRegisters ? 2 : 3;
-
-// Runs Kernel's Run for the shape of `width`.
-template <class Kernel, typename... Args>
-HWY_INLINE void ForShape(int64_t width, const Args&... args) {
-  switch (width / static_cast<int64_t>(kLanes)) {
-    case 0:
-      Kernel::template Run<Shape<HalfTag, 1>>(args...);
-      break;
-    case 1:
-      Kernel::template Run<Shape<FullTag, 1>>(args...);
-      break;
-    case 2:
-      Kernel::template Run<Shape<FullTag, 2>>(args...);
-      break;
-    default:
-      Kernel::template Run<Shape<FullTag, kFullVectors>>(args...);
-  }
-}
-
 int64_t FullWidth() { return static_cast<int64_t>(kFullVectors * kLanes); }
 
 int64_t WidthOf(int64_t rows) {

@@ -5,12 +5,12 @@
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 #include "hwy/highway.h"
 //
+#include "core/attention/simd_shapes-inl.h"
 #include "hwy/contrib/math/math-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace attnd::simd::HWY_NAMESPACE {
 
-namespace hn = hwy::HWY_NAMESPACE;
 using D = hn::ScalableTag<float>;
 using V = hn::Vec<D>;
 
@@ -28,34 +28,87 @@ HWY_INLINE void ForVectors(const float* row, size_t n, F f) {
   f(hn::LoadU(d, rest), k);
 }
 
-void SumWeightsOf(const float* HWY_RESTRICT p, int64_t count, float factor, int64_t distance,
-                  float* HWY_RESTRICT columns, WeightSums* sums) {
+void SumWeightsOf(const float* HWY_RESTRICT row, int64_t count, int64_t distance, float* HWY_RESTRICT columns,
+                  WeightSums* sums) {
   const D d;
   const auto n = static_cast<size_t>(count);
-  const V scale = hn::Set(d, factor);
   const V from = hn::Sub(hn::Set(d, static_cast<float>(distance)), hn::Iota(d, 0.0F));
   V total = hn::Zero(d);
   V moment = total;
   V largest = total;
-  const auto add = [&](V x, size_t k) {
-    const V w = hn::Mul(x, scale);
+  const auto add = [&](V w, size_t k) {
     total = hn::Add(total, w);
     moment = hn::MulAdd(w, hn::Abs(hn::Sub(from, hn::Set(d, static_cast<float>(k)))), moment);
     largest = hn::Max(largest, w);
-    return w;
   };
   const size_t whole = n / Lanes() * Lanes();
   for (size_t k = 0; k < whole; k += Lanes()) {
-    const V w = add(hn::LoadU(d, p + k), k);
+    const V w = hn::LoadU(d, row + k);
+    add(w, k);
     hn::StoreU(hn::Add(hn::LoadU(d, columns + k), w), d, columns + k);
   }
-  ForVectors(p + whole, n - whole, [&](V x, size_t /*k*/) {
-    float w[HWY_MAX_BYTES / sizeof(float)];
-    hn::StoreU(add(x, whole), d, w);
-    for (size_t i = 0; whole + i < n; ++i) columns[whole + i] += w[i];
-  });
+  ForVectors(row + whole, n - whole, [&](V w, size_t /*k*/) { add(w, whole); });
+  for (size_t k = whole; k < n; ++k) columns[k] += row[k];
   *sums = {hn::GetLane(hn::SumOfLanes(d, total)), hn::GetLane(hn::SumOfLanes(d, moment)),
            hn::GetLane(hn::MaxOfLanes(d, largest))};
+}
+
+struct StripSums {
+  template <class S>
+  static HWY_INLINE void Run(const float* HWY_RESTRICT p, size_t keys, const StripWeights& sums) {
+    const typename S::D d;
+    const auto one = hn::Set(d, 1.0F);
+    for (size_t v = 0; v < S::kWidth; v += S::kVectorLanes) {
+      const auto factor = hn::Load(d, sums.factor + v);
+      auto distance = hn::Load(d, sums.distance + v);
+      auto total = hn::Zero(d);
+      auto moment = total;
+      auto largest = total;
+      for (const float* at = p + v; at < p + v + keys * S::kWidth; at += S::kWidth) {
+        const auto w = hn::Mul(hn::LoadU(d, at), factor);
+        total = hn::Add(total, w);
+        moment = hn::MulAdd(w, hn::Abs(distance), moment);
+        largest = hn::Max(largest, w);
+        distance = hn::Sub(distance, one);
+      }
+      hn::Store(total, d, sums.total + v);
+      hn::Store(moment, d, sums.moment + v);
+      hn::Store(largest, d, sums.largest + v);
+    }
+  }
+};
+
+struct StripColumnSums {
+  template <class S>
+  static HWY_INLINE void Run(const float* HWY_RESTRICT p, size_t keys, const StripColumns& columns) {
+    const typename S::D d;
+    for (int64_t head = 0; head < columns.count; ++head) {
+      typename S::V factor[S::kVectors];
+      hn::Mask<typename S::D> rows[S::kVectors];
+      for (size_t v = 0; v < S::kVectors; ++v) {
+        const float* lanes = columns.heads + static_cast<size_t>(head) * S::kWidth;
+        rows[v] = hn::Gt(hn::LoadU(d, lanes + v * S::kVectorLanes), hn::Zero(d));
+        factor[v] = hn::Load(d, columns.factor + v * S::kVectorLanes);
+      }
+      float* to = columns.columns + head * columns.stride;
+      for (size_t k = 0; k < keys; ++k) {
+        auto sum = hn::Zero(d);
+#pragma GCC unroll 4
+        for (size_t v = 0; v < S::kVectors; ++v) {
+          const auto w = hn::Mul(hn::LoadU(d, p + k * S::kWidth + v * S::kVectorLanes), factor[v]);
+          sum = hn::Add(sum, hn::IfThenElseZero(rows[v], w));
+        }
+        to[k] += hn::GetLane(hn::SumOfLanes(d, sum));
+      }
+    }
+  }
+};
+
+void SumStripWeightsOf(const float* p, int64_t width, int64_t keys, const StripWeights& sums) {
+  ForShape<StripSums>(width, p, static_cast<size_t>(keys), sums);
+}
+void AddStripColumnsOf(const float* p, int64_t width, int64_t keys, const StripColumns& columns) {
+  ForShape<StripColumnSums>(width, p, static_cast<size_t>(keys), columns);
 }
 
 float EntropyOfRow(const float* weights, int64_t count) {
@@ -88,13 +141,21 @@ HWY_AFTER_NAMESPACE();
 namespace attnd::simd {
 
 HWY_EXPORT(SumWeightsOf);
+HWY_EXPORT(SumStripWeightsOf);
+HWY_EXPORT(AddStripColumnsOf);
 HWY_EXPORT(EntropyOfRow);
 HWY_EXPORT(FirstAboveIn);
 
-WeightSums SumWeights(const float* p, int64_t n, float factor, int64_t distance, float* columns) {
+WeightSums SumWeights(const float* w, int64_t n, int64_t distance, float* columns) {
   WeightSums sums = {};
-  HWY_DYNAMIC_DISPATCH(SumWeightsOf)(p, n, factor, distance, columns, &sums);
+  HWY_DYNAMIC_DISPATCH(SumWeightsOf)(w, n, distance, columns, &sums);
   return sums;
+}
+void SumStripWeights(const float* p, int64_t width, int64_t keys, const StripWeights& sums) {
+  HWY_DYNAMIC_DISPATCH(SumStripWeightsOf)(p, width, keys, sums);
+}
+void AddStripColumns(const float* p, int64_t width, int64_t keys, const StripColumns& columns) {
+  HWY_DYNAMIC_DISPATCH(AddStripColumnsOf)(p, width, keys, columns);
 }
 float EntropyOf(const float* weights, int64_t n) { return HWY_DYNAMIC_DISPATCH(EntropyOfRow)(weights, n); }
 int64_t FirstAbove(const float* row, int64_t begin, int64_t n, float bound) {

@@ -6,17 +6,15 @@
 
 #include "core/attention/simd.h"
 #include "core/attention/simd_strip.h"
-#include "core/attention/simd_transpose.h"
+#include "core/attention/simd_weights.h"
 
 namespace attnd {
 namespace {
 
 // What a worker keeps at most, in floats: 16 MiB.
 constexpr int64_t kMostKept = int64_t{1} << 22;
-// Floats behind a block that whole vectors of keys may read, and whole bytes of visibility add.
-constexpr int64_t kSlackPerBlock = 16;
-
-int64_t RoundUp(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+// Keys of a block beyond those that are seen: whole bytes of visibility.
+constexpr int64_t kSlackPerBlock = 8;
 
 // Keys of a row that take room, those that blocks have more included.
 int64_t KeysKept(int64_t keys) { return keys + kSlackPerBlock * (keys / 16 + 2); }
@@ -34,6 +32,7 @@ int64_t StripStatistics::MostRows(const AttentionPlan& plan) {
 absl::Status StripStatistics::Begin(const AttentionPlan& plan, const AttentionData& data, const Tile& tile,
                                     KeyRange keys, int64_t strips) {
   tile_ = tile;
+  group_ = plan.dims.group();
   statistics_.Begin(plan, data, tile);
   blocks_.clear();
   block_max_.clear();
@@ -54,7 +53,7 @@ void StripStatistics::AddVisible(const TileVisibility& visibility) {
 float* StripStatistics::Place(int64_t row, int64_t rows, int64_t width, KeyRange keys) {
   float* p = kept_.data() + kept_floats_;
   blocks_.push_back({row, rows, width, keys, p, block_max_.size()});
-  kept_floats_ += RoundUp(keys.size() + simd::kTransposeMultiple, simd::kTransposeMultiple) * width;
+  kept_floats_ += (keys.size() + kSlackPerBlock) * width;
   return p;
 }
 
@@ -81,13 +80,24 @@ float StripStatistics::FactorOf(int64_t r, float block_max, float max, float sum
 }
 
 void StripStatistics::AddBlock(const Block& block, const float* max, const float* sum) {
-  const int64_t stride = RoundUp(block.keys.size() + simd::kTransposeMultiple, simd::kRowMultiple);
-  simd::StripToRows(block.p, block.width, block.keys.size(), rows_.data(), stride);
+  const int64_t keys = block.keys.size();
+  std::fill(heads_.begin(), heads_.end(), 0.0F);
+  for (int64_t i = 0; i < block.width; ++i) {
+    const int64_t r = block.row + i;
+    const bool counts = i < block.rows && !statistics_.passed_over(r) && sum[r] != 0;
+    factor_[i] = counts ? FactorOf(r, block_max_[block.max_at + static_cast<size_t>(i)], max[r], sum[r]) : 0;
+    distance_[i] = i < block.rows ? static_cast<float>(statistics_.position(r) - block.keys.begin) : 0;
+    if (counts) heads_[static_cast<size_t>(statistics_.head(r) * block.width + i)] = 1;
+  }
+  simd::SumStripWeights(block.p, block.width, keys, {factor_, distance_, total_, moment_, largest_});
+  float* columns = statistics_.Columns(block.keys.begin, block.keys.end);
+  simd::AddStripColumns(block.p, block.width, keys,
+                        {factor_, heads_.data(), group_, columns, statistics_.columns_stride()});
   for (int64_t i = 0; i < block.rows; ++i) {
     const int64_t r = block.row + i;
-    if (statistics_.passed_over(r) || sum[r] == 0) continue;
-    const float factor = FactorOf(r, block_max_[block.max_at + static_cast<size_t>(i)], max[r], sum[r]);
-    statistics_.AddWeights(r, block.keys.begin, block.keys.end, rows_.data() + i * stride, factor);
+    if (statistics_.passed_over(r)) continue;
+    statistics_.AddSums(r, {total_[i], moment_[i], largest_[i]});
+    statistics_.AddPlaces(r, block.keys.begin, block.keys.end, block.p + i, block.width, factor_[i]);
   }
   statistics_.FlushColumns(block.keys.begin, block.keys.end);
 }
@@ -97,10 +107,7 @@ absl::Status StripStatistics::End(const float* max, const float* sum) {
   const auto rows = static_cast<size_t>(tile_.row_end - tile_.row_begin);
   last_max_.assign(rows, std::numeric_limits<float>::quiet_NaN());
   last_factor_.assign(rows, 0);
-  int64_t widest = 0;
-  for (const Block& block : blocks_) widest = std::max(widest, block.keys.size());
-  widest = RoundUp(widest + simd::kTransposeMultiple, simd::kRowMultiple);
-  if (absl::Status s = rows_.Reserve(widest * simd::FullStripWidth()); !s.ok()) return s;
+  heads_.resize(static_cast<size_t>(group_ * simd::kMaxStripWidth));
   for (const Block& block : blocks_) AddBlock(block, max, sum);
   statistics_.End();
   return absl::OkStatus();

@@ -10,6 +10,7 @@
 #include "core/attention/engine.h"
 #include "core/attention/plan.h"
 #include "core/attention/scratch.h"
+#include "core/attention/simd_strip.h"
 #include "core/attention/tile_visibility.h"
 #include "core/attention/weight_statistics.h"
 
@@ -71,10 +72,17 @@ class StripStatistics {
   std::vector<Block> blocks_;
   // Of the blocks, one after the other.
   std::vector<float> block_max_;
-  Scratch rows_;
+  int64_t group_ = 1;
   // Per row, the block's maximum that was met last, and its factor.
   std::vector<float> last_max_;
   std::vector<float> last_factor_;
+  // Of the block at hand, as simd::StripWeights and StripColumns have them.
+  std::vector<float> heads_;
+  alignas(64) float factor_[simd::kMaxStripWidth] = {};
+  alignas(64) float distance_[simd::kMaxStripWidth] = {};
+  alignas(64) float total_[simd::kMaxStripWidth] = {};
+  alignas(64) float moment_[simd::kMaxStripWidth] = {};
+  alignas(64) float largest_[simd::kMaxStripWidth] = {};
 };
 
 }  // namespace attnd

@@ -6,18 +6,6 @@
 #include "core/attention/simd_weights.h"
 
 namespace attnd {
-namespace {
-
-// Of a row's run of weights from `begin` on, those of `keys`.
-double MassOn(KeyRange keys, int64_t begin, int64_t end, const float* p, float factor) {
-  double mass = 0;
-  const KeyRange run = keys.Intersect({begin, end});
-  for (int64_t k = run.begin; k < run.end; ++k) mass += static_cast<double>(p[k - begin] * factor);
-  return mass;
-}
-
-}  // namespace
-
 void WeightStatistics::Begin(const AttentionPlan& plan, const AttentionData& data, const Tile& tile) {
   plan_ = &plan;
   data_ = data.summaries;
@@ -31,6 +19,8 @@ void WeightStatistics::Begin(const AttentionPlan& plan, const AttentionData& dat
     rows_[r].head = place.head - tile.kv_head * plan.dims.group();
   }
   columns_.clear();
+  kv_len_ = plan.keys.count[tile.batch];
+  sums_.assign(static_cast<size_t>(plan.dims.group() * kv_len_), 0);
 }
 
 void WeightStatistics::PassOverNan(const float* sums) {
@@ -56,42 +46,65 @@ void WeightStatistics::AddVisible(int64_t r, KeyRange keys) {
   row.in_window += WindowOf(row).Intersect(keys).size();
 }
 
-void WeightStatistics::AddWeights(int64_t r, int64_t begin, int64_t end, const float* p, float factor) {
-  Row& row = rows_[static_cast<size_t>(r)];
-  if (row.passed_over) return;
+float* WeightStatistics::Columns(int64_t begin, int64_t end) {
   if (columns_.empty()) {
     columns_stride_ = end - begin;
     columns_.assign(static_cast<size_t>(plan_->dims.group() * columns_stride_), 0.0F);
   }
-  const simd::WeightSums sums =
-      simd::SumWeights(p, end - begin, factor, row.position - begin, columns_.data() + row.head * columns_stride_);
+  return columns_.data();
+}
+
+void WeightStatistics::AddWeights(int64_t r, int64_t begin, int64_t end, const float* weights) {
+  const Row& row = rows_[static_cast<size_t>(r)];
+  if (row.passed_over) return;
+  float* columns = Columns(begin, end) + row.head * columns_stride_;
+  AddSums(r, simd::SumWeights(weights, end - begin, row.position - begin, columns));
+  AddPlaces(r, begin, end, weights, 1, 1);
+}
+
+void WeightStatistics::AddSums(int64_t r, const simd::WeightSums& sums) {
+  Row& row = rows_[static_cast<size_t>(r)];
   row.total += static_cast<double>(sums.total);
   row.distance += static_cast<double>(sums.distance);
   row.largest = std::max(row.largest, sums.largest);
-  row.first += MassOn(first_keys_, begin, end, p, factor);
+}
+
+void WeightStatistics::AddPlaces(int64_t r, int64_t begin, int64_t end, const float* p, int64_t stride, float factor) {
+  Row& row = rows_[static_cast<size_t>(r)];
+  const auto mass_on = [&](KeyRange keys) {
+    double mass = 0;
+    const KeyRange run = keys.Intersect({begin, end});
+    for (int64_t k = run.begin; k < run.end; ++k) mass += static_cast<double>(p[(k - begin) * stride] * factor);
+    return mass;
+  };
+  if (first_keys_.begin < end && first_keys_.end > begin) row.first += mass_on(first_keys_);
   const KeyRange window = WindowOf(row);
   if (std::max(window.end, row.position + 2) <= begin || std::min(window.begin, row.position - 1) >= end) return;
-  row.window += MassOn(window, begin, end, p, factor);
-  row.previous += MassOn({row.position - 1, row.position}, begin, end, p, factor);
-  row.self += MassOn({row.position, row.position + 1}, begin, end, p, factor);
-  row.next += MassOn({row.position + 1, row.position + 2}, begin, end, p, factor);
+  row.window += mass_on(window);
+  row.previous += mass_on({row.position - 1, row.position});
+  row.self += mass_on({row.position, row.position + 1});
+  row.next += mass_on({row.position + 1, row.position + 2});
 }
 
 void WeightStatistics::FlushColumns(int64_t begin, int64_t end) {
   if (columns_.empty()) return;
-  const int64_t group = plan_->dims.group();
-  for (int64_t head = 0; head < group; ++head) {
+  for (int64_t head = 0; head < plan_->dims.group(); ++head) {
     const float* from = columns_.data() + head * columns_stride_;
-    std::atomic<int64_t>* to = data_->columns + plan_->ColumnAt(tile_.batch, tile_.kv_head * group + head);
-    for (int64_t k = begin; k < end; ++k) {
-      const int64_t sum = ToFixedPoint(static_cast<double>(from[k - begin]));
-      if (sum != 0) to[k].fetch_add(sum, std::memory_order_relaxed);
-    }
+    int64_t* to = sums_.data() + head * kv_len_;
+    for (int64_t k = begin; k < end; ++k) to[k] += ToFixedPoint(static_cast<double>(from[k - begin]));
   }
   columns_.clear();
 }
 
 void WeightStatistics::End() {
+  const int64_t group = plan_->dims.group();
+  for (int64_t head = 0; head < group; ++head) {
+    std::atomic<int64_t>* to = data_->columns + plan_->ColumnAt(tile_.batch, tile_.kv_head * group + head);
+    for (int64_t k = 0; k < kv_len_; ++k) {
+      const int64_t sum = sums_[static_cast<size_t>(head * kv_len_ + k)];
+      if (sum != 0) to[k].fetch_add(sum, std::memory_order_relaxed);
+    }
+  }
   for (size_t r = 0; r < rows_.size(); ++r) {
     const RowPlace place = PlaceOf(plan_->dims, tile_, static_cast<int64_t>(r));
     if (rows_[r].total > 0) Write(rows_[r], plan_->LseAt(tile_.batch, place.head, place.query));

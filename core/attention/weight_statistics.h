@@ -7,6 +7,7 @@
 
 #include "core/attention/engine.h"
 #include "core/attention/plan.h"
+#include "core/attention/simd_weights.h"
 #include "core/attention/summaries.h"
 #include "core/attention/tile_visibility.h"
 
@@ -27,17 +28,31 @@ class WeightStatistics {
   // The same for a row that sees the keys of a range.
   void AddVisible(int64_t r, KeyRange keys);
 
-  // Adds the weights of row `r` of keys [begin, end): factor * p[k - begin], 0 where a key is hidden.
-  void AddWeights(int64_t r, int64_t begin, int64_t end, const float* p, float factor);
+  // Adds the weights of row `r` of keys [begin, end), 0 where a key is hidden.
+  void AddWeights(int64_t r, int64_t begin, int64_t end, const float* weights);
   // Adds to the row's entropy.
   void AddEntropy(int64_t r, double entropy) { rows_[static_cast<size_t>(r)].entropy += entropy; }
+
+  // The parts of AddWeights, for those who know the sums: of the weights factor * p[(k - begin)
+  // * stride] what keys at certain places get, ...
+  void AddPlaces(int64_t r, int64_t begin, int64_t end, const float* p, int64_t stride, float factor);
+  // ... sums of the row, ...
+  void AddSums(int64_t r, const simd::WeightSums& sums);
+  // ... and where keys [begin, end) take theirs, [heads of the group][columns_stride()].
+  float* Columns(int64_t begin, int64_t end);
+  [[nodiscard]] int64_t columns_stride() const { return columns_stride_; }
+
+  // The key at the row's position.
+  [[nodiscard]] int64_t position(int64_t r) const { return rows_[static_cast<size_t>(r)].position; }
+  // Among the heads of the group.
+  [[nodiscard]] int64_t head(int64_t r) const { return rows_[static_cast<size_t>(r)].head; }
   [[nodiscard]] bool passed_over(int64_t r) const { return rows_[static_cast<size_t>(r)].passed_over; }
 
-  // Hands on what the keys [begin, end) got from the rows since the last call. Rows that are
-  // handed on together are added in their order.
+  // Puts away what the keys [begin, end) got from the rows since the last call, in the order of
+  // the rows, which must be the same for whatever tiles.
   void FlushColumns(int64_t begin, int64_t end);
 
-  // Writes the rows.
+  // Writes the rows and hands on what keys got.
   void End();
 
  private:
@@ -70,6 +85,9 @@ class WeightStatistics {
   // [heads of the group][keys of a block].
   std::vector<float> columns_;
   int64_t columns_stride_ = 0;
+  // Of the tile, in fixed point, [heads of the group][kv_len].
+  std::vector<int64_t> sums_;
+  int64_t kv_len_ = 0;
 };
 
 }  // namespace attnd

@@ -24,7 +24,7 @@ void WeightSummaries::AddWeights(int64_t r, const BlockVisibility& visible, int6
   if (has_heatmap_) heat_.AddWeights(r, visible, begin, end, weights);
   if (!has_statistics_) return;
   statistics_.AddVisible(r, visible, r, begin, end);
-  statistics_.AddWeights(r, begin, end, weights, 1);
+  statistics_.AddWeights(r, begin, end, weights);
   statistics_.AddEntropy(r, static_cast<double>(simd::EntropyOf(weights, end - begin)));
 }
 
