@@ -4,6 +4,8 @@
 #include <cmath>
 #include <cstdint>
 
+#include "core/attention/strip_statistics.h"
+
 namespace attnd {
 namespace {
 
@@ -17,6 +19,8 @@ constexpr double kFlopsPerMaskedPair = 64;
 constexpr double kFlopsPerBiasedPair = 96;
 constexpr double kFlopsPerCappedPair = 96;
 constexpr double kFlopsPerAlibiPair = 32;
+constexpr double kFlopsPerDiagnosedPair = 64;
+constexpr double kFlopsPerPooledPair = 128;
 // Sine and cosine of an angle, and a float that is turned.
 constexpr double kFlopsPerAngle = 400;
 constexpr double kFlopsPerFloatTurned = 128;
@@ -65,6 +69,14 @@ double FlopsPerPair(const AttentionPlan& plan) {
          (plan.has_alibi ? kFlopsPerAlibiPair : 0);
 }
 
+// The same of the second pass over scores that top-k, heatmaps and some diagnostics need.
+double FlopsPerPairAgain(const AttentionPlan& plan) {
+  const bool pooled = plan.top_k.has_value() || plan.heatmap.has_value();
+  const bool again = pooled || (plan.diagnostics.has_value() && !StripStatistics::Serve(plan));
+  if (!again) return 0;
+  return 2 * static_cast<double>(plan.dims.head_dim) + FlopsPerPair(plan) + kFlopsPerPooledPair;
+}
+
 double RopeCost(const AttentionPlan& plan) {
   if (!plan.rope.has_value()) return 0;
   const auto queries = static_cast<double>(plan.total_queries);
@@ -84,7 +96,9 @@ double PredictCost(const AttentionPlan& plan, EngineKind engine) {
   const auto rows = static_cast<double>(plan.rows);
   const auto dim = static_cast<double>(dims.head_dim + dims.value_dim);
   const double pairs_per_row = plan.flops / (2 * dim) / rows + (dims.kv_len > 0 ? kKeysBeyondVisible : 0);
-  double flops = pairs_per_row * PaddedRows(plan, engine) * (2 * dim + FlopsPerPair(plan));
+  const double diagnosed = plan.diagnostics.has_value() ? kFlopsPerDiagnosedPair : 0;
+  double flops =
+      pairs_per_row * PaddedRows(plan, engine) * (2 * dim + FlopsPerPair(plan) + diagnosed + FlopsPerPairAgain(plan));
   flops += static_cast<double>(plan.total_keys * dims.kv_heads) * dim * kFlopsPerFloatRead;
   double floats = rows * dim;
   for (const auto* pairs : {&plan.weights, &plan.scores}) {
@@ -103,7 +117,8 @@ double PredictCost(const AttentionPlan& plan, EngineKind engine) {
 
 double LargestUnitCost(const AttentionPlan& plan, int64_t rows) {
   const auto dim = static_cast<double>(plan.dims.head_dim + plan.dims.value_dim);
-  return static_cast<double>(rows) * static_cast<double>(plan.dims.kv_len) * (2 * dim + FlopsPerPair(plan));
+  return static_cast<double>(rows) * static_cast<double>(plan.dims.kv_len) *
+         (2 * dim + FlopsPerPair(plan) + FlopsPerPairAgain(plan));
 }
 
 }  // namespace attnd

@@ -25,6 +25,8 @@ class HeatRows {
   void Flush();
 
  private:
+  [[nodiscard]] bool OwnsCellRow() const;
+
   // Of cells of one row of them.
   struct Sum {
     double sum = 0;
@@ -32,7 +34,6 @@ class HeatRows {
     float max = 0;
   };
 
-  [[nodiscard]] int64_t FirstKey(int64_t cell) const { return cell * kv_len_ / across_; }
   [[nodiscard]] int64_t CellOf(int64_t key) const { return ((key + 1) * across_ - 1) / kv_len_; }
 
   const AttentionPlan* plan_ = nullptr;
@@ -42,6 +43,8 @@ class HeatRows {
   int64_t kv_len_ = 0;
   int64_t down_ = 0;
   int64_t across_ = 0;
+  // First keys of the cells, and kv_len behind the last.
+  std::vector<int64_t> bounds_;
   // The row of cells at hand, and what of it was added, [heads of the group][across].
   int64_t cell_row_ = -1;
   std::vector<Sum> cells_;

@@ -53,6 +53,17 @@ void SumWeightsOf(const float* HWY_RESTRICT row, int64_t count, int64_t distance
            hn::GetLane(hn::MaxOfLanes(d, largest))};
 }
 
+void PoolWeightsOf(const float* row, int64_t count, SumAndMax* pooled) {
+  const D d;
+  V sum = hn::Zero(d);
+  V max = sum;
+  ForVectors(row, static_cast<size_t>(count), [&](V w, size_t /*k*/) {
+    sum = hn::Add(sum, w);
+    max = hn::Max(max, w);
+  });
+  *pooled = {hn::GetLane(hn::SumOfLanes(d, sum)), hn::GetLane(hn::MaxOfLanes(d, max))};
+}
+
 struct StripSums {
   template <class S>
   static HWY_INLINE void Run(const float* HWY_RESTRICT p, size_t keys, const StripWeights& sums) {
@@ -143,6 +154,7 @@ namespace attnd::simd {
 HWY_EXPORT(SumWeightsOf);
 HWY_EXPORT(SumStripWeightsOf);
 HWY_EXPORT(AddStripColumnsOf);
+HWY_EXPORT(PoolWeightsOf);
 HWY_EXPORT(EntropyOfRow);
 HWY_EXPORT(FirstAboveIn);
 
@@ -150,6 +162,11 @@ WeightSums SumWeights(const float* w, int64_t n, int64_t distance, float* column
   WeightSums sums = {};
   HWY_DYNAMIC_DISPATCH(SumWeightsOf)(w, n, distance, columns, &sums);
   return sums;
+}
+SumAndMax PoolWeights(const float* w, int64_t n) {
+  SumAndMax pooled = {0, 0};
+  HWY_DYNAMIC_DISPATCH(PoolWeightsOf)(w, n, &pooled);
+  return pooled;
 }
 void SumStripWeights(const float* p, int64_t width, int64_t keys, const StripWeights& sums) {
   HWY_DYNAMIC_DISPATCH(SumStripWeightsOf)(p, width, keys, sums);

@@ -17,7 +17,14 @@ struct WeightSums {
 // The sums of w[k], k < n, all >= 0; adds w to columns.
 WeightSums SumWeights(const float* w, int64_t n, int64_t distance, float* columns);
 
-// The same for the rows of a strip (simd_strip.h) and a block of keys, p being [keys, width] and
+// Sum and maximum of w[k] >= 0, k < n; 0 if there is none.
+struct SumAndMax {
+  float sum;
+  float max;
+};
+SumAndMax PoolWeights(const float* w, int64_t n);
+
+// SumWeights for the rows of a strip (simd_strip.h) and a block of keys, p being [keys, width] and
 // a row's sums in its place; all but p and columns are aligned as strips are.
 struct StripWeights {
   const float* factor;    // [width]

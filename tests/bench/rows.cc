@@ -112,8 +112,8 @@ std::vector<Row> Options() {
       {Option::kWideLogits, {.name = "wide_logits", .target = {.90, .90}}},
       {Option::kDenormalValues, {.name = "denormal_values", .target = {.90, .90}}},
       {Option::kDiagnostics, {.name = "diagnostics", .target = {.70, .70}}},
-      {Option::kTopK, {.name = "top_k", .target = {.50, .50}}},
-      {Option::kHeatmap, {.name = "heatmap", .target = {.50, .50}}},
+      {Option::kTopK, {.name = "top_k", .target = {.30, .30}}},
+      {Option::kHeatmap, {.name = "heatmap", .target = {.30, .30}}},
   };
   for (const auto& [option, named] : over_plain) {
     Row row = named;
