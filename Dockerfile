@@ -1,9 +1,9 @@
 FROM debian:trixie-slim AS build
 RUN apt-get update \
  && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
-      cmake g++ ninja-build pkg-config \
-      libabsl-dev libbenchmark-dev libcivetweb-dev libcli11-dev libdnnl-dev libgmock-dev \
-      libgrpc++-dev libgtest-dev libhwy-dev libprotobuf-dev libspdlog-dev libssl-dev libxxhash-dev libyaml-cpp-dev \
+      cmake g++ ninja-build pkg-config fonts-dejavu-core \
+      libabsl-dev libbenchmark-dev libcivetweb-dev libcli11-dev libdnnl-dev libfreetype-dev libgmock-dev \
+      libgrpc++-dev libgtest-dev libhwy-dev libpng-dev libprotobuf-dev libspdlog-dev libssl-dev libxxhash-dev libyaml-cpp-dev \
       nlohmann-json3-dev prometheus-cpp-dev protobuf-compiler protobuf-compiler-grpc \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /src

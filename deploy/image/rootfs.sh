@@ -11,6 +11,8 @@ ln -s usr/lib "$root/lib"
 ln -s usr/lib64 "$root/lib64"
 install -m 755 -s -t "$root/usr/bin" "$@"
 install -m 644 LICENSE "$root/usr/share/doc/attnd/copyright"
+# attnctl has this font in it.
+install -D -m 644 -t "$root/usr/share/doc/fonts-dejavu-core" /usr/share/doc/fonts-dejavu-core/copyright
 
 # ldd names each library as `name => path` and the loader as a bare path.
 libraries=$(ldd "$@" | awk '$2 == "=>" { print $3 } $1 ~ /^\// && $1 !~ /:$/ { print $1 }' | sort -u)
