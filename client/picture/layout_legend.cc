@@ -26,8 +26,8 @@ Label NoteAt(std::string text, double x, double middle) {
 }
 
 // Returns the height.
-int PlaceBar(const WeightScale& scale, int x, int y, Layout& layout) {
-  layout.labels.push_back(NoteAt("weight", x, y + kNoteLine / 2.0));
+int PlaceBar(const WeightScale& scale, bool pooled, int x, int y, Layout& layout) {
+  layout.labels.push_back(NoteAt(pooled ? "mean weight" : "weight", x, y + kNoteLine / 2.0));
   layout.scale_bar = {x, y + kNoteLine + 2, kBarWidth, kBarHeight};
   const int below = layout.scale_bar.y + kBarHeight;
   // Where all weights are 0, they are at the scale's beginning.
@@ -60,7 +60,7 @@ std::vector<std::string> Notes(const AttentionMap& map, const WeightScale& scale
 int PlaceLegend(const AttentionMap& map, const WeightScale& scale, int x, int y, int width, bool axis_names,
                 Layout& layout) {
   int bar_height = 0;
-  if (scale.any_visible) bar_height = PlaceBar(scale, x, y, layout);
+  if (scale.any_visible) bar_height = PlaceBar(scale, !DescribePooling(map).empty(), x, y, layout);
   const bool beside = scale.any_visible && width >= kBarWidth + kBeside + kLegendWidth;
   const int left = beside ? x + kBarWidth + kBeside : x;
   int at = beside ? y : y + bar_height + 4;

@@ -62,7 +62,7 @@ std::string DescribeCell(const AttentionMap& map, const HeadMap& head, int64_t r
 std::string DescribePooling(const AttentionMap& map) {
   const auto pooled = std::find_if(map.heads.begin(), map.heads.end(), IsPooled);
   if (pooled == map.heads.end() || pooled->rows == 0 || pooled->columns == 0) return "";
-  return absl::StrFormat("each cell: mean of %.3g \u00d7 %.3g pairs",
+  return absl::StrFormat("each cell: %.3g \u00d7 %.3g pairs",
                          static_cast<double>(map.q_len) / static_cast<double>(pooled->rows),
                          static_cast<double>(map.kv_len) / static_cast<double>(pooled->columns));
 }

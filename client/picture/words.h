@@ -28,7 +28,7 @@ struct CellRange {
 // What there is to know of one cell: which queries and keys, and how much weight.
 [[nodiscard]] std::string DescribeCell(const AttentionMap& map, const HeadMap& head, int64_t row, int64_t column);
 
-// Such as "each cell: mean of 64 × 64 pairs"; empty if cells are pairs.
+// Such as "each cell: 64 × 64 pairs"; empty if cells are pairs.
 [[nodiscard]] std::string DescribePooling(const AttentionMap& map);
 
 }  // namespace attnd::picture

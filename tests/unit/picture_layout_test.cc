@@ -98,7 +98,7 @@ TEST_F(LayoutTest, ManyCellsHaveAPixelAndIndices) {
   ASSERT_THAT(layout, IsOk());
   EXPECT_GE(layout->panels[0].cell_width, 1);
   EXPECT_GT(Count(*layout, "10000"), 0);
-  EXPECT_EQ(Count(*layout, "each cell: mean of 64 \u00d7 64 pairs"), 1);
+  EXPECT_EQ(Count(*layout, "each cell: 64 \u00d7 64 pairs"), 1);
   EXPECT_FALSE(layout->ticks.empty());
   ExpectEverythingInside(*layout);
 }
