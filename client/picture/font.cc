@@ -31,13 +31,13 @@ constexpr FT_Int32 kLoadFlags = FT_LOAD_NO_HINTING | FT_LOAD_NO_BITMAP;
 
 double Advance(FT_Face face) { return static_cast<double>(face->glyph->linearHoriAdvance) / kOne; }
 
-void PlotBitmap(const FT_GlyphSlot glyph, Font::Plot plot) {
-  const FT_Bitmap& bitmap = glyph->bitmap;
+void PlotBitmap(const FT_GlyphSlotRec& glyph, Font::Plot plot) {
+  const FT_Bitmap& bitmap = glyph.bitmap;
   for (unsigned row = 0; row < bitmap.rows; ++row) {
     const unsigned char* line = bitmap.buffer + static_cast<std::ptrdiff_t>(row) * bitmap.pitch;
     for (unsigned column = 0; column < bitmap.width; ++column) {
       if (line[column] == 0) continue;
-      plot(glyph->bitmap_left + static_cast<int>(column), static_cast<int>(row) - glyph->bitmap_top, line[column]);
+      plot(glyph.bitmap_left + static_cast<int>(column), static_cast<int>(row) - glyph.bitmap_top, line[column]);
     }
   }
 }
@@ -112,7 +112,7 @@ void Font::Draw(std::string_view text, const TextPlace& place, Plot plot) const 
     FT_Vector shift = {std::lround(x * kPixel), std::lround(-y * kPixel)};
     FT_Set_Transform(face, &turn, &shift);
     if (FT_Load_Char(face, character, kLoadFlags | FT_LOAD_RENDER) != 0) continue;
-    PlotBitmap(face->glyph, plot);
+    PlotBitmap(*face->glyph, plot);
     along += Advance(face);
   }
 }

@@ -1,6 +1,6 @@
 #include "client/picture/font_data.h"
 
-// The assembler takes the file as it is; as an array it would take the compiler minutes.
+// NOLINTBEGIN(portability-no-assembler): it only takes the file as it is; an array of it would be slow to compile.
 __asm__(
     ".pushsection .rodata\n"
     ".balign 16\n"
@@ -10,14 +10,12 @@ __asm__(
     "attnd_font_end:\n"
     ".popsection\n");
 
-// The labels above.
-extern "C" {
-extern const unsigned char attnd_font_begin[];
-extern const unsigned char attnd_font_end[];
-}
-
 namespace attnd::picture {
 
-std::span<const unsigned char> FontData() { return {attnd_font_begin, attnd_font_end}; }
+extern const unsigned char kFontBegin[] __asm__("attnd_font_begin");
+extern const unsigned char kFontEnd[] __asm__("attnd_font_end");
+// NOLINTEND(portability-no-assembler)
+
+std::span<const unsigned char> FontData() { return {kFontBegin, kFontEnd}; }
 
 }  // namespace attnd::picture

@@ -36,8 +36,9 @@ class Composer {
     const int64_t title_width = title.empty() ? 0 : std::lround(std::ceil(font_.Width(title, kTitleText)));
     const int64_t content = std::max({sizes_.width, title_width, int64_t{kLegendWidth}});
     const int64_t top = kMargin + (title.empty() ? 0 : kTitleLine);
-    const int64_t most_legend = 160;
-    if (auto status = CheckSize(content + 2 * kMargin, top + sizes_.height + most_legend + kMargin); !status.ok()) {
+    constexpr int64_t kMostLegend = 160;
+    if (auto status = CheckSize(content + int64_t{2} * kMargin, top + sizes_.height + kMostLegend + kMargin);
+        !status.ok()) {
       return status;
     }
     if (!title.empty()) AddText(title, kMargin, kMargin + kTitleLine / 2.0 - 5, kTitleText, Tone::kInk);
@@ -165,8 +166,8 @@ absl::Status CheckMap(const AttentionMap& map) {
   }
   for (size_t i = 0; i < map.heads.size(); ++i) {
     const auto status = CheckHead(map, map.heads[i]);
-    if (!status.ok())
-      return absl::InvalidArgumentError(absl::StrCat("head ", i, " of the picture: ", status.message()));
+    if (status.ok()) continue;
+    return absl::InvalidArgumentError(absl::StrCat("head ", i, " of the picture: ", status.message()));
   }
   return absl::OkStatus();
 }

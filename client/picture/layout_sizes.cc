@@ -82,7 +82,7 @@ absl::StatusOr<GridSizes> MeasureGrid(const AttentionMap& map, const Font& font)
     sizes.caption_lines = std::max(sizes.caption_lines, static_cast<int>(CaptionOf(head).size()));
   }
   // No narrower than with one pixel per cell; also keeps what follows within int.
-  if (const auto status = CheckSize(sizes.columns * sizes.grid_columns, sizes.rows * sizes.grid_rows); !status.ok()) {
+  if (auto status = CheckSize(sizes.columns * sizes.grid_columns, sizes.rows * sizes.grid_rows); !status.ok()) {
     return status;
   }
   SizeCells(sizes);

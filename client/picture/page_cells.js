@@ -9,8 +9,10 @@ function drawCells(canvas, head) {
   canvas.height = head.rows;
   const context = canvas.getContext("2d");
   const image = context.createImageData(head.columns, head.rows);
+  const colors = pixelsOfScale(4096);
+  const pixels = new Uint32Array(image.data.buffer);
   for (let i = 0; i < weights.length; ++i) {
-    if (!Number.isNaN(weights[i])) image.data.set([...colorAt(position(weights[i])), 255], 4 * i);
+    if (!Number.isNaN(weights[i])) pixels[i] = colors[Math.round(position(weights[i]) * (colors.length - 1))];
   }
   context.putImageData(image, 0, 0);
   return canvas;

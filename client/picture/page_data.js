@@ -56,6 +56,13 @@ function colorAt(place) {
   return map.anchors[below].map((from, i) => Math.round(from + (step - below) * (map.anchors[below + 1][i] - from)));
 }
 
+// Colors along the scale as pixels, whose bytes are red, green, blue and opacity.
+function pixelsOfScale(count) {
+  const pixels = new Uint8ClampedArray(4 * count);
+  for (let i = 0; i < count; ++i) pixels.set([...colorAt(i / (count - 1)), 255], 4 * i);
+  return new Uint32Array(pixels.buffer);
+}
+
 // Black or white, whichever is easier to read on the color.
 function inkOn(color) {
   const [red, green, blue] = color.map((channel) => {

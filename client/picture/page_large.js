@@ -72,6 +72,7 @@ function drawLargeCells(context, head) {
   const { width, height } = large.cell;
   const values = Math.min(width, height) >= 34 && Math.max(head.rows, head.columns) <= 16;
   const weights = weightsOf(head);
+  const page = color("--page");
   context.font = fontOf(Math.min(0.28 * width, 13));
   context.textAlign = "center";
   context.textBaseline = "middle";
@@ -80,7 +81,7 @@ function drawLargeCells(context, head) {
     const x = large.left + (i % head.columns) * width;
     const y = large.top + Math.floor(i / head.columns) * height;
     const shown = colorAt(position(weights[i]));
-    context.fillStyle = color("--page");
+    context.fillStyle = page;
     context.fillRect(x, y, width, height);
     context.fillStyle = `rgb(${shown.join(" ")})`;
     context.fillRect(x, y, width - 1, height - 1);

@@ -86,7 +86,7 @@ class Painter {
 }  // namespace
 
 absl::StatusOr<std::string> DrawPng(const AttentionMap& map, Theme theme) {
-  if (const auto status = CheckMap(map); !status.ok()) return status;
+  if (auto status = CheckMap(map); !status.ok()) return status;
   const auto font = Font::Load();
   if (!font.ok()) return font.status();
   const WeightScale scale = MakeWeightScale(map, &HeadMap::mean);
