@@ -77,7 +77,11 @@ std::vector<BadRequest> BadRequests() {
          *mask.mutable_tensor() = r.key();
        },
        "options.masks[0].tensor.dtype"},
-      {"unserved output", [](Request& r) { r.mutable_outputs()->mutable_top_k(); }, "outputs.top_k", kUnimplemented},
+      {"unserved value", [](Request& r) { r.mutable_options()->set_precision(v1::PRECISION_BFLOAT16_PRODUCTS); },
+       "options.precision", kUnimplemented},
+      {"no k", [](Request& r) { r.mutable_outputs()->mutable_top_k(); }, "outputs.top_k.k"},
+      {"too many cells", [](Request& r) { r.mutable_outputs()->mutable_heatmap()->set_cells(513); },
+       "outputs.heatmap.cells"},
       {"causal without alignment", [](Request& r) { r.mutable_options()->set_causal(true); }, "options.alignment"},
   };
 }

@@ -115,7 +115,9 @@ TEST_F(MultiHeadRpcTest, WhatIsWrongIsNamed) {
       {"block.norm", [](Request& r) { r.mutable_block()->clear_norm(); }},
       {"block.norm_epsilon", [](Request& r) { r.mutable_block()->set_norm_epsilon(-1); }},
       {"position_encoding", [](Request& r) { r.set_position_encoding(v1::POSITION_ENCODING_LEARNED); }},
-      {"outputs.top_k", [](Request& r) { r.mutable_outputs()->mutable_top_k(); }, grpc::StatusCode::UNIMPLEMENTED},
+      {"outputs.top_k.k", [](Request& r) { r.mutable_outputs()->mutable_top_k(); }},
+      {"options.precision", [](Request& r) { r.mutable_options()->set_precision(v1::PRECISION_BFLOAT16_PRODUCTS); },
+       grpc::StatusCode::UNIMPLEMENTED},
   };
   for (const auto& bad : cases) {
     SCOPED_TRACE(bad.field);

@@ -388,6 +388,18 @@ TEST_F(BadOptionsTest, RowsOfWeights) {
 TEST_F(BadOptionsTest, Outputs) {
   Expect("outputs.scores.stage: is not set; say UNSCALED, SCALED, CAPPED or BIASED",
          [](R& r) { r.outputs.scores = ScoreStage::kUnset; });
+  Expect("outputs.top_k.k: is 0; 1 to kv_len = 5 is allowed", [](R& r) { r.outputs.top_k.emplace(); });
+  Expect("outputs.top_k.k: is 6; 1 to kv_len = 5 is allowed", [](R& r) { r.outputs.top_k.emplace().k = 6; });
+  Expect("outputs.top_k.rows: has 3; queries 0 to 2 are there", [](R& r) { r.outputs.top_k = TopKOutput{1, {0, 3}}; });
+  Expect("outputs.top_k.rows: has 1 twice", [](R& r) { r.outputs.top_k = TopKOutput{1, {1, 1}}; });
+  Expect("outputs.diagnostics.first_keys: is 0; 1 to 1024 is allowed",
+         [](R& r) { r.outputs.diagnostics.emplace().first_keys = 0; });
+  Expect("outputs.diagnostics.window: is -1; 0 to 1024 is allowed",
+         [](R& r) { r.outputs.diagnostics.emplace().window = -1; });
+  Expect("outputs.diagnostics.columns: is 1025; 0 to 1024 is allowed",
+         [](R& r) { r.outputs.diagnostics.emplace().columns = 1025; });
+  Expect("outputs.heatmap.cells: is 0; 1 to 512 is allowed", [](R& r) { r.outputs.heatmap.emplace().cells = 0; });
+  Expect("outputs.heatmap.cells: is 513; 1 to 512 is allowed", [](R& r) { r.outputs.heatmap.emplace().cells = 513; });
   Expect("outputs.dtype: is BOOL; FLOAT32, FLOAT16 or BFLOAT16 is allowed",
          [](R& r) { r.outputs.dtype = DataType::kBool; });
   Expect("outputs.dtype: is BIT; FLOAT32, FLOAT16 or BFLOAT16 is allowed",

@@ -232,7 +232,10 @@ AttentionRequest RequestWithEverything(std::span<const std::byte> bytes) {
   options.documents = {{1, 1, 2}, {-1}};
   options.prefix_lengths = {6};
   options.rope = {RopeStyle::kHalf, 4, 500.0F, 2.0F, {8, 9}, {10}};
-  request.outputs = {DataType::kBfloat16, true, WeightsOutput{true, {3, 1}}, ScoreStage::kBiased};
+  request.outputs = {DataType::kBfloat16,         true,
+                     WeightsOutput{true, {3, 1}}, ScoreStage::kBiased,
+                     TopKOutput{5, {2, 0}},       DiagnosticsOutput{true, 1, 2, 3},
+                     HeatmapOutput{99},           true};
   return request;
 }
 
@@ -260,7 +263,10 @@ TEST(EncodeAttendRequestTest, WritesEveryField) {
   EXPECT_THAT(unwritten(parsed.options(), {"scale", "causal", "alignment", "q_offset", "k_offset", "precision"}),
               IsEmpty());
   EXPECT_THAT(unwritten(parsed.options().rope(), {}), IsEmpty());
-  EXPECT_THAT(unwritten(parsed.outputs(), {"top_k", "diagnostics", "explain"}), IsEmpty());
+  EXPECT_THAT(unwritten(parsed.outputs(), {}), IsEmpty());
+  EXPECT_THAT(unwritten(parsed.outputs().top_k(), {}), IsEmpty());
+  EXPECT_THAT(unwritten(parsed.outputs().diagnostics(), {}), IsEmpty());
+  EXPECT_THAT(unwritten(parsed.outputs().heatmap(), {}), IsEmpty());
 
   // What is read back is written as the same bytes.
   auto pieces = std::make_shared<Pieces>(Pieces::OfSize(wire, 7));
@@ -270,6 +276,10 @@ TEST(EncodeAttendRequestTest, WritesEveryField) {
   EXPECT_EQ(call->request.options.masks[1].polarity, Polarity::kDrop);
   EXPECT_EQ(call->request.options.rope->key_positions, (std::vector<int64_t>{10}));
   EXPECT_EQ(call->request.outputs.scores, ScoreStage::kBiased);
+  EXPECT_EQ(call->request.outputs.top_k->k, 5);
+  EXPECT_EQ(call->request.outputs.top_k->rows, (std::vector<int64_t>{2, 0}));
+  EXPECT_EQ(call->request.outputs.diagnostics->columns, 3);
+  EXPECT_EQ(call->request.outputs.heatmap->cells, 99);
 }
 
 TEST(DecodeAttendResponseTest, RefusesWhatIsNoResponse) {

@@ -67,9 +67,7 @@ class Filler {
   }
 
  private:
-  static bool Skipped(const FieldDescriptor& field) {
-    return field.name() == "top_k" || field.name() == "diagnostics" || field.name() == "precision";
-  }
+  static bool Skipped(const FieldDescriptor& field) { return field.name() == "precision"; }
   void FillTensor(v1::Tensor& tensor) {
     const int bytes = 4 * (1 + ++next_ % 5);
     tensor.set_dtype(next_ % 2 == 0 ? v1::DATA_TYPE_FLOAT16 : v1::DATA_TYPE_BFLOAT16);
@@ -269,10 +267,8 @@ TEST(DecodeMultiHeadRequestTest, NamesUnknownEnumNumbers) {
               IsError(kInvalid, "block.activation: 5 is no known Activation; allowed: GELU, GELU_TANH, RELU, SWIGLU"));
 }
 
-TEST(DecodeMultiHeadRequestTest, NamesUnservedFields) {
-  ExpectErrors(kUnserved, {{"outputs.top_k", [](Wire& r) { r.mutable_outputs()->mutable_top_k(); }},
-                           {"outputs.diagnostics", [](Wire& r) { r.mutable_outputs()->mutable_diagnostics(); }},
-                           {"options.precision",
+TEST(DecodeMultiHeadRequestTest, NamesUnservedValues) {
+  ExpectErrors(kUnserved, {{"options.precision",
                             [](Wire& r) { r.mutable_options()->set_precision(v1::PRECISION_BFLOAT16_PRODUCTS); }}});
   Wire request = SmallRequest();
   request.mutable_outputs()->mutable_explain();
