@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "core/attention/cost.h"
+#include "core/attention/explain.h"
 #include "core/attention/gather.h"
 #include "core/attention/plan_options.h"
 #include "core/attention/split.h"
@@ -29,7 +30,13 @@ int64_t Blocks(int64_t rows, int64_t rows_per_block) { return (rows + rows_per_b
 absl::StatusOr<int64_t> AttentionRun::Begin() {
   if (absl::Status status = AllocateOutput(); !status.ok()) return status;
   if (absl::Status status = AllocateResults(); !status.ok()) return status;
-  if (plan_.rows == 0) return NothingToDo();
+  if (plan_.rows == 0) {
+    // Keys and values are explained all the same.
+    if (plan_.explain) {
+      if (absl::Status s = GatherInputs(*source_, plan_, pool_, input_, data_); !s.ok()) return s;
+    }
+    return NothingToDo();
+  }
   FillUnusedRows();
   if (absl::Status status = gathering_.Begin(*source_, plan_, pool_, input_, data_); !status.ok()) return status;
   if (gathering_.parts() > 0) {
@@ -105,6 +112,11 @@ absl::Status AttentionRun::AllocateResults() {
   }
   if (absl::Status s = summaries_.Begin(plan_, pool_); !s.ok()) return s;
   data_.summaries = summaries_.data();
+  if (plan_.explain) {
+    auto explained = AllocateExplained(*source_, plan_, pool_);
+    if (!explained.ok()) return explained.status();
+    result_.explain = *std::move(explained);
+  }
   if (!plan_.mean_weights && !plan_.keeps_sums) return absl::OkStatus();
   for (const auto& [buffer, data] : {std::pair{&row_max_, &data_.row_max}, std::pair{&row_sum_, &data_.row_sum}}) {
     auto block = pool_->Allocate(static_cast<size_t>(plan_.rows) * sizeof(float));
@@ -257,12 +269,13 @@ absl::Status AttentionRun::RunClaim(int64_t claim) {
 }
 
 absl::Status AttentionRun::Finish() {
-  if (data_.summaries == nullptr) return absl::OkStatus();
-  summaries_.Finish(plan_);
-  result_.top_k = std::move(summaries_.top_k());
-  result_.diagnostics = std::move(summaries_.diagnostics());
-  result_.heatmap = std::move(summaries_.heatmap());
-  return absl::OkStatus();
+  if (data_.summaries != nullptr) {
+    summaries_.Finish(plan_);
+    result_.top_k = std::move(summaries_.top_k());
+    result_.diagnostics = std::move(summaries_.diagnostics());
+    result_.heatmap = std::move(summaries_.heatmap());
+  }
+  return plan_.explain ? Explain(plan_, data_, engine_, result_.explain) : absl::OkStatus();
 }
 
 AttentionResult AttentionRun::TakeResult() {

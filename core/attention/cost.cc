@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "core/attention/explain.h"
 #include "core/attention/strip_statistics.h"
 
 namespace attnd {
@@ -112,7 +113,9 @@ double PredictCost(const AttentionPlan& plan, EngineKind engine) {
   if (plan.has_documents) {
     flops += static_cast<double>(plan.total_queries + plan.total_keys) * kFlopsPerDocumentId;
   }
-  return flops + floats * kFlopsPerFloatMoved + Tiles(plan, engine) * kFlopsPerTile + RopeCost(plan);
+  flops += floats * kFlopsPerFloatMoved + Tiles(plan, engine) * kFlopsPerTile;
+  if (plan.explain) flops *= static_cast<double>(1 + ExplainedStages(plan.softcap > 0));
+  return flops + RopeCost(plan);
 }
 
 double LargestUnitCost(const AttentionPlan& plan, int64_t rows) {

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "core/attention/explain.h"
 #include "core/attention/layout.h"
 #include "core/attention/plan_options.h"
 #include "core/attention/summaries.h"
@@ -175,6 +176,23 @@ absl::Status PlanSummarySizes(const AttentionLimits& limits, AttentionPlan& plan
   return add("outputs.heatmap", text, {plan.heatmap->cells, kFloatsPerCell});
 }
 
+absl::Status AddExplained(bool has_softcap, const AttentionLimits& limits, AttentionPlan& plan) {
+  const Dims& dims = plan.dims;
+  // What is visible, and the weights, have the shape of scores.
+  const int64_t pair_tensors = ExplainedStages(has_softcap) + 2;
+  const int64_t sizes[][3] = {{plan.total_queries, dims.heads, dims.head_dim},
+                              {plan.total_keys, dims.kv_heads, dims.head_dim},
+                              {plan.total_keys, dims.kv_heads, dims.value_dim},
+                              {pair_tensors, 1, plan.explain->elements},
+                              {plan.total_queries, dims.heads, dims.value_dim}};
+  for (const auto& [tokens, heads, dim] : sizes) {
+    absl::Status s =
+        AddResult("outputs.explain", "what is explained", {tokens, heads, dim}, DataType::kFloat32, limits, plan);
+    if (!s.ok()) return s;
+  }
+  return absl::OkStatus();
+}
+
 absl::Status PlanSizes(const AttentionRequest& request, const AttentionLimits& limits, AttentionPlan& plan) {
   const Dims& dims = plan.dims;
   if (absl::Status s = AddResult("query.shape", "the output", {plan.total_queries, dims.heads, dims.value_dim},
@@ -198,10 +216,15 @@ absl::Status PlanSizes(const AttentionRequest& request, const AttentionLimits& l
     }
   }
   if (absl::Status s = PlanSummarySizes(limits, plan); !s.ok()) return s;
+  if (plan.explain) {
+    if (absl::Status s = AddExplained(request.options.softcap.has_value(), limits, plan); !s.ok()) return s;
+  }
   plan.input_bytes =
       static_cast<int64_t>(request.query.bytes.size() + request.key.bytes.size() + request.value.bytes.size()) +
       OptionBytes(request.options);
   plan.list_bytes = static_cast<int64_t>(ListElements(request.options, request.outputs) * kBytesPerListElement);
+  // A plan of its own.
+  if (plan.explain) plan.list_bytes *= 2;
   return absl::OkStatus();
 }
 
@@ -209,10 +232,12 @@ absl::Status PlanSizes(const AttentionRequest& request, const AttentionLimits& l
 void PlanWork(const Dims& tensor_dims, AttentionPlan& plan) {
   const Dims& dims = plan.dims;
   plan.rows = plan.total_queries * dims.heads;
-  if (plan.rows == 0) return;
-  plan.query = StridesOf(plan.layout, dims.heads, tensor_dims.q_len, dims.head_dim);
+  // Keys are explained even if there is no query. Where there are keys, their sizes fit.
+  if (plan.rows == 0 && (!plan.explain || plan.total_keys == 0)) return;
   plan.key = StridesOf(plan.layout, dims.kv_heads, tensor_dims.kv_len, dims.head_dim);
   plan.value = StridesOf(plan.layout, dims.kv_heads, tensor_dims.kv_len, dims.value_dim);
+  if (plan.rows == 0) return;
+  plan.query = StridesOf(plan.layout, dims.heads, tensor_dims.q_len, dims.head_dim);
   plan.output = StridesOf(plan.layout, dims.heads, tensor_dims.q_len, dims.value_dim);
 }
 

@@ -129,7 +129,7 @@ struct AttentionPlan {
   int64_t total_keys = 0;
   // Rows (entry, head, query): elements of lse; output has value_dim for each.
   int64_t rows = 0;
-  // All 0 if there are no rows.
+  // All 0 if there are no rows, but those of keys and values if these are explained.
   Strides query;
   Strides key;
   Strides value;
@@ -161,6 +161,8 @@ struct AttentionPlan {
   ScoreStage score_stage = ScoreStage::kUnset;
   std::optional<PairOutputPlan> weights;
   std::optional<PairOutputPlan> scores;
+  // Of each explained tensor that has the shape of all weights.
+  std::optional<PairOutputPlan> explain;
   // Rows whose weights are reported, by query; empty: all, each in its own place.
   std::vector<ListedRow> listed_rows;
   std::optional<TopKPlan> top_k;

@@ -6,6 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "core/attention/explain.h"
 #include "core/attention/plan_options.h"
 #include "core/errors.h"
 
@@ -149,9 +150,6 @@ absl::Status PlanOutputs(const AttentionOutputs& outputs, AttentionPlan& plan) {
     return InvalidField("outputs.dtype", absl::StrCat("is ", DataTypeName(plan.output_dtype),
                                                       "; FLOAT32, FLOAT16 or BFLOAT16 is allowed"));
   }
-  if (outputs.explain) {
-    return UnservedField("outputs.explain", "is part of the contract but not served by this version");
-  }
   plan.pairs_dtype = plan.output_dtype;
   plan.wants_lse = outputs.lse;
   if (outputs.weights.has_value()) {
@@ -176,6 +174,11 @@ absl::Status PlanOutputs(const AttentionOutputs& outputs, AttentionPlan& plan) {
     if (!scores.ok()) return scores.status();
     plan.scores = *std::move(scores);
     plan.score_stage = *outputs.scores;
+  }
+  if (outputs.explain) {
+    auto explained = PlanPairOutput("outputs.explain", plan.dims.heads, plan.queries.count, plan);
+    if (!explained.ok()) return explained.status();
+    if (absl::Status s = PlanExplain(*std::move(explained), plan); !s.ok()) return s;
   }
   if (outputs.top_k.has_value()) {
     if (absl::Status s = PlanTopK(*outputs.top_k, plan); !s.ok()) return s;
