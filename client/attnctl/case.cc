@@ -208,9 +208,10 @@ absl::Status CheckMainFlags(const CaseSource& source) {
 
 absl::Status CheckSource(const CaseSource& source) {
   if (auto status = CheckMainFlags(source); !status.ok()) return status;
-  if (!source.example.empty() && source.example != kExample) {
+  const std::vector<std::string> examples = ExampleNames(source.kind);
+  if (!source.example.empty() && std::find(examples.begin(), examples.end(), source.example) == examples.end()) {
     return absl::InvalidArgumentError(
-        absl::StrCat("--example: '", source.example, "' is not known; there is ", kExample));
+        absl::StrCat("--example: '", source.example, "' is not known; there is ", absl::StrJoin(examples, ", ")));
   }
   if (source.kind == CaseKind::kAttend) return absl::OkStatus();
   if (source.example.empty()) return CheckChoice(source.weights);
@@ -220,7 +221,7 @@ absl::Status CheckSource(const CaseSource& source) {
 
 // What is there before files and flags.
 Case Begin(const CaseSource& source) {
-  if (!source.example.empty()) return Example(source.kind);
+  if (!source.example.empty()) return Example(source.kind, source.example);
   Case result;
   result.kind = source.kind;
   return result;

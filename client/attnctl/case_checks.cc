@@ -15,7 +15,7 @@ namespace attnd::attnctl {
 namespace {
 
 // Fields of the service's contract.
-constexpr std::array<std::string_view, 4> kNotSent = {"diagnostics", "explain", "precision", "top_k"};
+constexpr std::array<std::string_view, 3> kNotSent = {"diagnostics", "precision", "top_k"};
 
 using OtherName = std::pair<std::string_view, std::string_view>;
 
@@ -33,7 +33,7 @@ constexpr std::array<OtherName, 9> kOtherMultiHeadNames = {{
 }};
 
 // What other programs, and the contract's messages, call what options here say.
-constexpr std::array<OtherName, 27> kOtherNames = {{
+constexpr std::array<OtherName, 28> kOtherNames = {{
     {"alibi", "alibi_slopes"},
     {"attention_bias", "bias"},
     {"attention_mask", "mask (boolean) or bias (numbers)"},
@@ -43,6 +43,7 @@ constexpr std::array<OtherName, 27> kOtherNames = {{
     {"cu_seqlens_k", "kv_lengths, which are not cumulative"},
     {"cu_seqlens_q", "q_lengths, which are not cumulative"},
     {"documents", "query_ids and key_ids"},
+    {"explain", "the command attnctl explain"},
     {"is_causal", "causal"},
     {"key_padding_mask", "mask with mask_polarity drop, or kv_lengths"},
     {"kv_num_heads", "kv_heads"},

@@ -36,6 +36,8 @@ struct Case {
   std::string title;
   // One per token. Empty for cases from files.
   std::vector<std::string> tokens;
+  // Of the keys, if they are not those of the queries.
+  std::vector<std::string> key_tokens;
 
   // What rules read and FinishCase puts in its place, whatever the order they came in.
   struct Pending {
@@ -53,6 +55,10 @@ struct Case {
   // Of the tensors' bytes.
   std::vector<std::shared_ptr<const void>> owners;
 };
+
+inline const std::vector<std::string>& KeyTokensOf(const Case& c) {
+  return c.key_tokens.empty() ? c.tokens : c.key_tokens;
+}
 
 inline const TensorView& QueryOf(const Case& c) {
   return c.kind == CaseKind::kAttend ? c.request.query : c.multihead.request.query;

@@ -12,6 +12,8 @@
 #include "client/address.h"
 #include "client/attnctl/case_options.h"
 #include "client/attnctl/commands.h"
+#include "client/attnctl/examples.h"
+#include "client/attnctl/explain_command.h"
 #include "client/attnctl/load_command.h"
 #include "client/attnctl/load_options.h"
 #include "client/attnctl/option_values.h"
@@ -37,6 +39,7 @@ struct Flags {
   ClientOptions client;
   std::string timeout = "30s";
   CaseFlags attend{.source = {.kind = CaseKind::kAttend}, .output = {}};
+  ExplainFlags explain;
   CaseFlags multihead{.source = {.kind = CaseKind::kMultiHead}, .output = {}};
   WeightsFlags weights;
   LoadFlags load;
@@ -97,6 +100,19 @@ void AddOption(const OptionRule& rule, CLI::App* command, FlagValues* values) {
   if (rule.lone) option->expected(0, 1);
 }
 
+// In lines that fit the help.
+std::string ExamplesHelp(CaseKind kind) {
+  constexpr size_t kWidth = 70;
+  std::string text = "a built-in case:";
+  size_t width = text.size();
+  for (const std::string& name : ExampleNames(kind)) {
+    const bool fits = width + 2 + name.size() <= kWidth;
+    absl::StrAppend(&text, text.back() == ':' ? "" : ",", fits ? " " : "\n", name);
+    width = (fits ? width + 2 : 0) + name.size();
+  }
+  return text;
+}
+
 // Where cases come from and results go.
 void AddFiles(CLI::App* command, CaseFlags* flags) {
   constexpr char kFiles[] = "Files";
@@ -104,7 +120,7 @@ void AddFiles(CLI::App* command, CaseFlags* flags) {
   command->add_option("--input", source.input, "a case: tensors and options by the names below, '-' as '_'")
       ->type_name("CASE.safetensors")
       ->group(kFiles);
-  command->add_option("--example", source.example, "a built-in case: cat-sat")->type_name("NAME")->group(kFiles);
+  command->add_option("--example", source.example, ExamplesHelp(source.kind))->type_name("NAME")->group(kFiles);
   command->add_option("--output", flags->output, "write all results (.safetensors), or the output alone (.npy)")
       ->type_name("FILE")
       ->group(kFiles);
@@ -136,6 +152,24 @@ void AddAttend(CLI::App* app, CaseFlags* flags) {
   attend->footer(kAboutCases);
 }
 
+void AddExplain(CLI::App* app, ExplainFlags* flags) {
+  constexpr char kPage[] = "Page";
+  CLI::App* explain = app->add_subcommand("explain", "show step by step how attention of a small case is computed");
+  AddFiles(explain, &flags->computed);
+  explain
+      ->add_option("--cell", flags->cell,
+                   "whose arithmetic is written out, by index or token: 2,1 or sat,cat\n"
+                   "(default: the last query and the key that weighs most for it)")
+      ->type_name("QUERY,KEY")
+      ->group(kPage);
+  explain->add_option("--head", flags->head.head, "query head to show (default 0)")->type_name("N")->group(kPage);
+  explain->add_option("--batch", flags->head.batch, "batch entry, or sequence, to show (default 0)")
+      ->type_name("N")
+      ->group(kPage);
+  AddOptions(explain, &flags->computed.source);
+  explain->footer(absl::StrCat("First try: attnctl explain --example cat-sat\n", kAboutCases));
+}
+
 void AddMultiHead(CLI::App* app, CaseFlags* flags) {
   CLI::App* multihead = app->add_subcommand(
       "multihead", "compute multi-head attention, or a transformer layer, of embeddings and weights");
@@ -159,6 +193,7 @@ void AddCommands(CLI::App* app, Flags* flags) {
   app->add_option("--timeout", flags->timeout, "time a call may take, such as 500ms, 30s (default) or 2m; 0s: no bound")
       ->type_name("TIME");
   AddAttend(app, &flags->attend);
+  AddExplain(app, &flags->explain);
   AddMultiHead(app, &flags->multihead);
   AddWeights(app, &flags->weights);
   AddLoad(app, &flags->load);
@@ -191,6 +226,7 @@ absl::Status CheckFlags(const CLI::App& app, Flags* flags) {
     flags->load_options = *std::move(options);
     return absl::OkStatus();
   }
+  if (app.got_subcommand("explain")) return CheckExplain(flags->explain);
   const CaseFlags* computed = ComputedBy(app, *flags);
   return computed == nullptr ? absl::OkStatus() : CheckCase(*computed);
 }
@@ -204,6 +240,10 @@ absl::StatusOr<bool> RunCommand(const CLI::App& app, const Flags& flags, std::os
   }
   if (app.got_subcommand("report")) {
     if (absl::Status status = Report(flags.report_before, flags.report_after, out); !status.ok()) return status;
+    return true;
+  }
+  if (app.got_subcommand("explain")) {
+    if (absl::Status status = ExplainCase(flags.client, flags.explain, out); !status.ok()) return status;
     return true;
   }
   const CaseFlags* computed = ComputedBy(app, flags);

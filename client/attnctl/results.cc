@@ -157,7 +157,10 @@ std::string DescribeTensor(const std::string& title, const codec::ReplyTensor& t
 // What there is to know of a case when its reply is printed.
 struct Form {
   explicit Form(const Case& input)
-      : tokens(input.tokens), options(input.request.options), outputs(input.request.outputs) {
+      : tokens(input.tokens),
+        key_tokens(KeyTokensOf(input)),
+        options(input.request.options),
+        outputs(input.request.outputs) {
     const AttentionRequest& request = input.request;
     layout = request.layout;
     output_heads = request.heads.value_or(1);
@@ -171,6 +174,7 @@ struct Form {
   }
 
   const Labels& tokens;
+  const Labels& key_tokens;
   const AttentionOptions& options;
   const AttentionOutputs& outputs;
   Layout layout = Layout::kHeadsFirst;
@@ -181,20 +185,25 @@ struct Form {
   int64_t heads = 1;
 };
 
-// The example's own tensor, which is query, key and value at once.
+std::string DescribeInput(const std::string& title, const TensorView& input, const Labels& labels) {
+  codec::ReplyTensor tensor{DataType::kFloat32, input.shape, {}};
+  tensor.values.resize(input.bytes.size() / sizeof(float));
+  input.bytes.CopyTo(std::as_writable_bytes(std::span(tensor.values)).data());
+  return DescribeTensor(title, tensor, StackHeadsFirst(tensor), labels, {}) + "\n";
+}
+
+// The example's own tensors, which may be one for all three.
 std::string DescribeExample(const Case& input) {
-  const bool attend = input.kind == CaseKind::kAttend;
-  const TensorView& query = QueryOf(input);
-  codec::ReplyTensor tensor{DataType::kFloat32, query.shape, {}};
-  tensor.values.resize(query.bytes.size() / sizeof(float));
-  query.bytes.CopyTo(std::as_writable_bytes(std::span(tensor.values)).data());
-  const AttentionOptions& options = input.request.options;
-  std::string text = input.title;
-  if (options.scale.has_value()) absl::StrAppend(&text, ", scale ", *options.scale);
-  if (options.causal) absl::StrAppend(&text, ", causal");
-  absl::StrAppend(&text, "\n\n");
-  const char* name = attend ? "query = key = value" : "embeddings";
-  return text + DescribeTensor(name, tensor, StackHeadsFirst(tensor), input.tokens, {}) + "\n";
+  const std::string text = TitleOf(input) + "\n\n";
+  if (input.kind == CaseKind::kMultiHead) return text + DescribeInput("embeddings", QueryOf(input), input.tokens);
+  const AttentionRequest& request = input.request;
+  const auto start = [](const TensorView& tensor) { return tensor.bytes.pieces().front().data(); };
+  if (start(request.query) == start(request.value)) {
+    return text + DescribeInput("query = key = value", request.query, input.tokens);
+  }
+  return text + DescribeInput("query", request.query, input.tokens) +
+         DescribeInput("key", request.key, KeyTokensOf(input)) +
+         DescribeInput("value", request.value, KeyTokensOf(input));
 }
 
 // The output, or what else has a row per query.
@@ -233,7 +242,7 @@ std::string DescribePairs(const std::string& title, const Form& form, const code
     rows.clear();
     for (const int64_t row : listed) rows.push_back(form.tokens.at(static_cast<size_t>(row)));
   }
-  return DescribeTensor(title, tensor, stacks, rows, form.tokens) + "\n";
+  return DescribeTensor(title, tensor, stacks, rows, form.key_tokens) + "\n";
 }
 
 const char* StageName(ScoreStage stage) {
@@ -268,6 +277,14 @@ std::string DescribeServer(const codec::AttendReply& reply) {
 bool IsHeads(const std::string& name) { return name == "query" || name == "key" || name == "value"; }
 
 }  // namespace
+
+std::string TitleOf(const Case& input) {
+  const AttentionOptions& options = input.request.options;
+  std::string text = input.title;
+  if (options.scale.has_value()) absl::StrAppend(&text, ", scale ", *options.scale);
+  if (options.causal) absl::StrAppend(&text, ", causal");
+  return text;
+}
 
 std::string DescribeReply(const Case& input, const codec::AttendReply& reply, const Explained& explained) {
   const Form form(input);

@@ -15,6 +15,9 @@ namespace attnd::attnctl {
 // What lies between the stages, by name.
 using Explained = std::vector<std::pair<std::string, codec::ReplyTensor>>;
 
+// An example's title, and what flags make of it.
+std::string TitleOf(const Case& input);
+
 // What `reply` says about `input`: each tensor as tables per batch entry and head if it is
 // small, as a summary if it is not; then the server's timings and numerics id.
 std::string DescribeReply(const Case& input, const codec::AttendReply& reply, const Explained& explained = {});

@@ -347,6 +347,7 @@ TEST(CaseErrorsTest, NameTheMetadataKey) {
       {{{"weights_heads", "mean"}}, "metadata 'weights_heads': outputs does not ask for weights"},
       {{{"score_stage", "biased"}}, "metadata 'score_stage': outputs does not ask for scores"},
       {{{"outputs", "scores"}}, "metadata 'score_stage': is needed with scores"},
+      {{{"explain", "true"}}, "metadata 'explain' is no option here; say it with the command attnctl explain"},
       {{{"is_causal", "1"}}, "metadata 'is_causal' is no option here; say it with causal"},
       {{{"casual", "true"}}, "metadata 'casual' is no option; is 'causal' meant?"},
   };
@@ -359,10 +360,10 @@ TEST(CheckNotMissedTest, TellsTheContractFromNotes) {
   for (const char* note : {"format", "description", "output", "lse", "tokens", "casual"}) {
     EXPECT_THAT(CheckNotMissed(CaseKind::kAttend, note), IsOk()) << note;
   }
-  for (const char* option : {"top_k", "precision", "Explain"}) {
+  for (const char* option : {"top_k", "Precision"}) {
     EXPECT_THAT(CheckNotMissed(CaseKind::kAttend, option), IsError(absl::StatusCode::kUnimplemented, option));
   }
-  for (const char* option : {"is_causal", "Key-Padding-Mask", "window", "rope"}) {
+  for (const char* option : {"is_causal", "Key-Padding-Mask", "window", "rope", "Explain"}) {
     EXPECT_THAT(CheckNotMissed(CaseKind::kAttend, option), IsError(kInvalid, option));
   }
 }

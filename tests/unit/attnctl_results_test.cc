@@ -115,6 +115,7 @@ TEST(DescribeReplyTest, SaysWhatTheScoresAndWeightsAre) {
   input.tokens = {"a", "b"};
   const std::vector<float> query = {1, 2};
   input.request.query = {DataType::kFloat32, {2, 1}, Fragments(std::as_bytes(std::span(query)))};
+  input.request.key = input.request.value = input.request.query;
   input.request.outputs.scores = ScoreStage::kBiased;
   input.request.outputs.weights = WeightsOutput{.mean = true, .rows = {1}};
   codec::AttendReply reply;
