@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
@@ -179,6 +180,26 @@ TEST_F(AttnctlMultiHeadTest, ComputesTheExample) {
   EXPECT_EQ(causal.exit_code, 0) << causal.err;
   EXPECT_THAT(causal.out, HasSubstr("lse [1, 2, 3]"));
   EXPECT_THAT(causal.out, Not(HasSubstr("weights [")));
+}
+
+TEST_F(AttnctlMultiHeadTest, ComputesTheExampleWithWeightsInOnePiece) {
+  // The same in float64; values reach 8.69, and a few sums round.
+  const double tolerance = std::ldexp(8.69, -22);
+  const std::vector<std::pair<std::vector<std::string>, std::vector<double>>> cases = {
+      {{}, {3.1495976, .1084367, 4.25, 5.65, 3.9696792, .0731437, 4.2499997, 5.6499997}},
+      {{"--kv-lengths", "1"}, {8.69, -.13, 4.25, 5.65, 8.69, -.13, 4.25, 5.65}},
+  };
+  const std::string path = TempPath("packed_qkv.safetensors");
+  for (auto [arguments, expected] : cases) {
+    arguments.insert(arguments.begin(), {"--example", "packed-qkv", "--output", path});
+    const Outcome outcome = Run(arguments);
+    ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+    EXPECT_THAT(outcome.out, HasSubstr("Multi-head self-attention of two tokens"));
+    const auto file = Safetensors::Read(path);
+    ASSERT_THAT(file, IsOk());
+    const StoredTensor& output = *file->Find("output");
+    EXPECT_TRUE(AlmostEqual(FloatsOf(output), expected, tolerance, output.shape));
+  }
 }
 
 TEST_F(AttnctlMultiHeadTest, TakesWeightsByFileIdAndAlias) {
