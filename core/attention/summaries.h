@@ -30,9 +30,9 @@ enum class RowFigure {
 };
 inline constexpr int64_t kRowFigures = kStatistics + 3;
 
-// A place of a sum of weights in [0, 1]: 2^40 of them can be added.
+// What weights are counted in: 2^22 rows of them can be added. What is smaller is lost.
 inline constexpr double kFixedPoint = 0x1p40;
-inline int64_t ToFixedPoint(double sum) { return static_cast<int64_t>(sum * kFixedPoint + 0.5); }
+inline int64_t ToFixedPoint(double sum) { return static_cast<int64_t>(sum * kFixedPoint); }
 
 // One cell of a heatmap.
 struct HeatCell {
