@@ -9,13 +9,14 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "client/attnctl/case_options.h"
+#include "client/attnctl/option_rules.h"
 #include "client/attnctl/option_values.h"
 
 namespace attnd::attnctl {
 namespace {
 
 // Fields of the service's contract.
-constexpr std::array<std::string_view, 3> kNotSent = {"diagnostics", "precision", "top_k"};
+constexpr std::array<std::string_view, 1> kNotSent = {"precision"};
 
 using OtherName = std::pair<std::string_view, std::string_view>;
 
@@ -33,7 +34,7 @@ constexpr std::array<OtherName, 9> kOtherMultiHeadNames = {{
 }};
 
 // What other programs, and the contract's messages, call what options here say.
-constexpr std::array<OtherName, 28> kOtherNames = {{
+constexpr std::array<OtherName, 30> kOtherNames = {{
     {"alibi", "alibi_slopes"},
     {"attention_bias", "bias"},
     {"attention_mask", "mask (boolean) or bias (numbers)"},
@@ -42,8 +43,10 @@ constexpr std::array<OtherName, 28> kOtherNames = {{
     {"biases", "bias, or bias.0, bias.1, ..."},
     {"cu_seqlens_k", "kv_lengths, which are not cumulative"},
     {"cu_seqlens_q", "q_lengths, which are not cumulative"},
+    {"diagnostics", "outputs diagnostics"},
     {"documents", "query_ids and key_ids"},
     {"explain", "the command attnctl explain"},
+    {"heatmap", "outputs heatmap"},
     {"is_causal", "causal"},
     {"key_padding_mask", "mask with mask_polarity drop, or kv_lengths"},
     {"kv_num_heads", "kv_heads"},
@@ -219,7 +222,7 @@ absl::Status ExpandCausal(OptionTexts* texts) {
 }
 
 absl::Status FinishCase(const OptionNamer& where, Case* result) {
-  for (const auto finish : {FinishMasks, FinishDocuments, FinishOutputs}) {
+  for (const auto finish : {FinishMasks, FinishDocuments, FinishOutputs, FinishSummaries}) {
     if (auto status = finish(where, result); !status.ok()) return status;
   }
   const auto& rope = result->request.options.rope;

@@ -84,13 +84,6 @@ absl::Status ReadPriority(const std::string& text, Case* result) {
   return absl::SimpleAtoi(text, &result->call.priority) ? absl::OkStatus() : Unfit(text, "a 32-bit integer");
 }
 
-constexpr OptionRule IntegersRule(const char* name, const char* group, const char* help,
-                                  std::vector<int64_t>* (*integers)(Case*)) {
-  OptionRule rule = {name, group, "LIST", help};
-  rule.integers = integers;
-  return rule;
-}
-
 constexpr OptionRule NumbersRule(const char* name, const char* group, const char* help,
                                  std::optional<TensorView>* (*numbers)(Case*)) {
   OptionRule rule = {name, group, "LIST", help};
@@ -121,7 +114,9 @@ constexpr std::array kAttendRules = {
              [](const std::string& t, Case* c) { return ReadSmallCount(t, &c->request.heads); }),
     TextRule("kv_heads", kTensors, "N", "key and value heads, likewise",
              [](const std::string& t, Case* c) { return ReadSmallCount(t, &c->request.kv_heads); }),
-    TextRule("outputs", kOutputs, "WORDS", "beside the output: lse, weights, scores, with commas between them",
+    TextRule("outputs", kOutputs, "WORDS",
+             "beside the output: lse, weights, scores, top_k, diagnostics, heatmap, with\n"
+             "commas between them",
              [](const std::string& t, Case* c) { return ReadOutputs(t, &c->request.outputs, /*explain=*/nullptr); }),
 };
 
@@ -211,6 +206,7 @@ constexpr std::array kRules = {
 std::vector<OptionRule> Join(std::span<const OptionRule> own) {
   std::vector<OptionRule> rules;
   std::vector<OptionRule> common(kRules.begin(), kRules.end());
+  common.insert(common.end(), SummaryRules().begin(), SummaryRules().end());
   for (const OptionRule& rule : own) {
     const auto at = std::find_if(common.begin(), common.end(),
                                  [&](const OptionRule& r) { return std::string_view(r.group) == rule.group; });
@@ -253,27 +249,6 @@ absl::Status ReadTensor(const StoredTensor& tensor, TensorView* view) {
   auto numbers = ToNumbers(tensor);
   if (!numbers.ok()) return numbers.status();
   *view = *std::move(numbers);
-  return absl::OkStatus();
-}
-
-absl::Status ReadOutputs(const std::string& text, AttentionOutputs* outputs, bool* explain) {
-  outputs->lse = false;
-  outputs->weights.reset();
-  outputs->scores.reset();
-  if (explain != nullptr) *explain = false;
-  for (const std::string& name : std::vector<std::string>(absl::StrSplit(text, ',', absl::SkipEmpty()))) {
-    if (name == "lse") {
-      outputs->lse = true;
-    } else if (name == "weights") {
-      outputs->weights.emplace();
-    } else if (name == "scores") {
-      outputs->scores = ScoreStage::kUnset;
-    } else if (name == "explain" && explain != nullptr) {
-      *explain = true;
-    } else {
-      return Unfit(name, explain == nullptr ? "lse, weights or scores" : "lse, weights, scores or explain");
-    }
-  }
   return absl::OkStatus();
 }
 

@@ -50,6 +50,13 @@ struct Case {
     std::optional<bool> mean_weights;
     std::vector<int64_t> weights_rows;
     ScoreStage score_stage = ScoreStage::kUnset;
+    std::optional<int64_t> top_k;
+    std::vector<int64_t> top_k_rows;
+    std::optional<bool> diagnostics_rows;
+    std::optional<int64_t> diagnostics_first_keys;
+    std::optional<int64_t> diagnostics_window;
+    std::optional<int64_t> diagnostics_columns;
+    std::optional<int64_t> heatmap_cells;
   };
   Pending pending;
   // Of the tensors' bytes.

@@ -10,10 +10,12 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "client/address.h"
+#include "client/attnctl/case_flags.h"
 #include "client/attnctl/case_options.h"
 #include "client/attnctl/commands.h"
 #include "client/attnctl/examples.h"
 #include "client/attnctl/explain_command.h"
+#include "client/attnctl/heatmap/command.h"
 #include "client/attnctl/load_command.h"
 #include "client/attnctl/load_options.h"
 #include "client/attnctl/option_values.h"
@@ -41,6 +43,7 @@ struct Flags {
   CaseFlags attend{.source = {.kind = CaseKind::kAttend}, .output = {}};
   ExplainFlags explain;
   CaseFlags multihead{.source = {.kind = CaseKind::kMultiHead}, .output = {}};
+  HeatmapFlags heatmap;
   WeightsFlags weights;
   LoadFlags load;
   // What they mean, once they were checked.
@@ -83,23 +86,6 @@ std::string Quoted(const std::string& word) {
   return absl::StrCat("'", absl::StrReplaceAll(word, {{"'", "'\\''"}}), "'");
 }
 
-void AddOption(const OptionRule& rule, CLI::App* command, FlagValues* values) {
-  const std::string flag = FlagName(rule);
-  const auto add = [values, name = std::string(rule.name)](const std::string& value) {
-    (*values)[name].push_back(value);
-  };
-  CLI::Option* option = nullptr;
-  if (rule.repeats) {
-    const auto add_all = [add](const std::vector<std::string>& all) { std::for_each(all.begin(), all.end(), add); };
-    option = command->add_option_function<std::vector<std::string>>(flag, add_all, rule.help)->expected(1);
-    option->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  } else {
-    option = command->add_option_function<std::string>(flag, add, rule.help);
-  }
-  option->type_name(rule.value)->group(rule.group);
-  if (rule.lone) option->expected(0, 1);
-}
-
 // In lines that fit the help.
 std::string ExamplesHelp(CaseKind kind) {
   constexpr size_t kWidth = 70;
@@ -127,22 +113,7 @@ void AddFiles(CLI::App* command, CaseFlags* flags) {
 }
 
 void AddOptions(CLI::App* command, CaseSource* source) {
-  for (const OptionRule& rule : OptionRules(source->kind)) AddOption(rule, command, &source->flags);
-}
-
-void AddWeightsChoice(CLI::App* command, WeightsChoice* choice) {
-  constexpr char kWeights[] = "Weights";
-  command
-      ->add_option("--weights", choice->weights,
-                   "content id or alias of weights that the server has; or a .safetensors\n"
-                   "file, or a folder of them, sent with the request")
-      ->type_name("ID|ALIAS|PATH")
-      ->group(kWeights);
-  command->add_option("--layer", choice->layer, "which layer of the file")->type_name("N")->group(kWeights);
-  command->add_option("--name", choice->name, "which weights of the file, as attnctl weights push calls them")
-      ->type_name("ALIAS")
-      ->group(kWeights);
-  AddMapping(command, &choice->mapping)->group(kWeights);
+  for (const OptionRule& rule : OptionRules(source->kind)) AddOption(rule, FlagName(rule), command, &source->flags);
 }
 
 void AddAttend(CLI::App* app, CaseFlags* flags) {
@@ -195,6 +166,7 @@ void AddCommands(CLI::App* app, Flags* flags) {
   AddAttend(app, &flags->attend);
   AddExplain(app, &flags->explain);
   AddMultiHead(app, &flags->multihead);
+  AddHeatmap(app, &flags->heatmap);
   AddWeights(app, &flags->weights);
   AddLoad(app, &flags->load);
   CLI::App* report = app->add_subcommand("report", "compare two load tests: what changed, and how sure that is");
@@ -227,6 +199,7 @@ absl::Status CheckFlags(const CLI::App& app, Flags* flags) {
     return absl::OkStatus();
   }
   if (app.got_subcommand("explain")) return CheckExplain(flags->explain);
+  if (app.got_subcommand("heatmap")) return CheckHeatmap(&flags->heatmap);
   const CaseFlags* computed = ComputedBy(app, *flags);
   return computed == nullptr ? absl::OkStatus() : CheckCase(*computed);
 }
@@ -240,6 +213,10 @@ absl::StatusOr<bool> RunCommand(const CLI::App& app, const Flags& flags, std::os
   }
   if (app.got_subcommand("report")) {
     if (absl::Status status = Report(flags.report_before, flags.report_after, out); !status.ok()) return status;
+    return true;
+  }
+  if (app.got_subcommand("heatmap")) {
+    if (absl::Status status = DrawHeatmap(flags.client, flags.heatmap, out); !status.ok()) return status;
     return true;
   }
   if (app.got_subcommand("explain")) {

@@ -63,19 +63,19 @@ const char* NameOf(ServingStatus status) {
   return "UNKNOWN";
 }
 
-absl::StatusOr<codec::MultiHeadReply> Ask(Client& client, const Case& input) {
-  if (input.kind == CaseKind::kMultiHead) return client.MultiHeadAttend(input.multihead, input.call);
-  auto reply = client.Attend(input.request, input.call);
-  if (!reply.ok()) return reply.status();
-  return codec::MultiHeadReply{*std::move(reply), {}};
-}
-
 }  // namespace
 
 absl::Status CheckCase(const CaseFlags& flags) {
   const auto scratch = CheckUsage(flags.source);
   if (!scratch.ok()) return scratch.status();
   return CheckOutputPath(flags.output, scratch->request.outputs, scratch->multihead.request.explain);
+}
+
+absl::StatusOr<codec::MultiHeadReply> Ask(Client& client, const Case& input) {
+  if (input.kind == CaseKind::kMultiHead) return client.MultiHeadAttend(input.multihead, input.call);
+  auto reply = client.Attend(input.request, input.call);
+  if (!reply.ok()) return reply.status();
+  return codec::MultiHeadReply{*std::move(reply), {}};
 }
 
 absl::Status Compute(const ClientOptions& options, const CaseFlags& flags, std::ostream& out) {
@@ -92,7 +92,8 @@ absl::Status Compute(const ClientOptions& options, const CaseFlags& flags, std::
   if (!reply.ok()) return reply.status();
   out << Printable(DescribeReply(*input, reply->attention, reply->explain));
   if (flags.output.empty()) return absl::OkStatus();
-  if (auto status = WriteReply(flags.output, reply->attention, reply->explain); !status.ok()) return status;
+  absl::Status written = WriteReply(flags.output, reply->attention, reply->explain, NotesOf(*input));
+  if (!written.ok()) return written;
   out << "written to " << flags.output << "\n";
   return absl::OkStatus();
 }

@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "client/attnctl/case.h"
 #include "client/client.h"
+#include "proto/codec.h"
 
 namespace attnd::attnctl {
 
@@ -22,6 +23,9 @@ struct CaseFlags {
 
 // Fails if the flags make no case, or ask for results that the output file cannot hold.
 absl::Status CheckCase(const CaseFlags& flags);
+
+// What the server answers to the case.
+absl::StatusOr<codec::MultiHeadReply> Ask(Client& client, const Case& input);
 
 // Computes the case, prints the result and writes it to a file if asked to.
 absl::Status Compute(const ClientOptions& options, const CaseFlags& flags, std::ostream& out);

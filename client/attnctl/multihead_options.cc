@@ -102,9 +102,7 @@ constexpr std::array kRules = {
              ReadActivation),
     TextRule("block_norm_epsilon", kBlock, "X", "of its norms (default 1e-5); the request's block.norm_epsilon",
              [](const std::string& t, Case* c) { return ReadEpsilon(t, &BlockOf(c).norm_epsilon); }),
-    TextRule("outputs", kOutputs, "WORDS",
-             "beside the output: lse, weights, scores, explain (what lies between\n"
-             "the stages), with commas between them",
+    TextRule("outputs", kOutputs, "WORDS", "lse, weights, scores, top_k, diagnostics, heatmap, explain (the stages)",
              [](const std::string& t, Case* c) { return ReadOutputs(t, &c->request.outputs, &RequestOf(c).explain); }),
 };
 

@@ -30,6 +30,13 @@ constexpr OptionRule LoneRule(const char* name, const char* group, const char* v
   return rule;
 }
 
+constexpr OptionRule IntegersRule(const char* name, const char* group, const char* help,
+                                  std::vector<int64_t>* (*integers)(Case*)) {
+  OptionRule rule = {name, group, "LIST", help};
+  rule.integers = integers;
+  return rule;
+}
+
 constexpr OptionRule TensorRule(const char* name, const char* group, const char* help,
                                 absl::Status (*tensor)(const StoredTensor&, Case*)) {
   OptionRule rule = {name, group, "FILE.npy", help};
@@ -44,6 +51,11 @@ absl::Status ReadSwitch(const std::string& text, bool* value);
 absl::Status ReadTensor(const StoredTensor& tensor, TensorView* view);
 // Words of `outputs`; "explain" is one if there is a place for it.
 absl::Status ReadOutputs(const std::string& text, AttentionOutputs* outputs, bool* explain);
+
+// Options of top-k, diagnostics and heatmap, which both kinds have.
+std::span<const OptionRule> SummaryRules();
+// Puts them into the request. Fails if one was given whose output was not asked for.
+absl::Status FinishSummaries(const OptionNamer& where, Case* result);
 
 // Options that `attnctl multihead` alone has, or that mean something else there.
 std::span<const OptionRule> MultiHeadRules();

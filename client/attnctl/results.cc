@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "client/attnctl/summaries.h"
 #include "client/attnctl/table.h"
 
 namespace attnd::attnctl {
@@ -274,6 +275,18 @@ std::string DescribeServer(const codec::AttendReply& reply) {
                       {"numerics", reply.numerics_id}});
 }
 
+std::string DescribeSummaries(const Form& form, const codec::AttendReply& reply) {
+  std::string text;
+  if (reply.top_k.has_value()) {
+    text += DescribeTopK(*reply.top_k, form.outputs.top_k.value_or(TopKOutput()), form.tokens) + "\n";
+  }
+  if (reply.diagnostics.has_value()) {
+    const DiagnosticsOutput asked = form.outputs.diagnostics.value_or(DiagnosticsOutput());
+    text += DescribeDiagnostics(*reply.diagnostics, asked, form.tokens) + "\n";
+  }
+  return reply.heatmap.has_value() ? text + DescribeHeatmap(*reply.heatmap) + "\n" : text;
+}
+
 bool IsHeads(const std::string& name) { return name == "query" || name == "key" || name == "value"; }
 
 }  // namespace
@@ -302,6 +315,7 @@ std::string DescribeReply(const Case& input, const codec::AttendReply& reply, co
     text += DescribePairs(title, form, *reply.weights, asked.mean, asked.rows);
   }
   if (reply.lse.has_value()) text += DescribeTensor("lse", *reply.lse, StackLse(*reply.lse), {}, input.tokens) + "\n";
+  text += DescribeSummaries(form, reply);
   for (const auto& [name, tensor] : explained) {
     if (!IsHeads(name)) text += DescribeRows(name, form, tensor);
   }

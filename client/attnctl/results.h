@@ -2,6 +2,7 @@
 #ifndef ATTND_CLIENT_ATTNCTL_RESULTS_H_
 #define ATTND_CLIENT_ATTNCTL_RESULTS_H_
 
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -27,10 +28,19 @@ std::string DescribeReply(const Case& input, const codec::AttendReply& reply, co
 // bfloat16, which NumPy does not have.
 absl::Status CheckOutputPath(const std::string& path, const AttentionOutputs& outputs, bool explain = false);
 
-// Writes output and, where present, lse, weights and scores, each in its own type, and what
-// was explained, "context" as "explain.context". REQUIRES:
+// What a file says beside its tensors.
+using Notes = std::map<std::string, std::string>;
+
+// What `attnctl heatmap` wants to know of the case whose results are in a file: lengths of
+// queries and keys as "q_len" and "kv_len", a JSON list "tokens".
+Notes NotesOf(const Case& input);
+
+// Writes output and, where present, lse, weights, scores and what is made of weights, each in
+// its own type: "top_k.weights", "diagnostics.entropy", "diagnostics.rows.entropy",
+// "heatmap.mean" and so on; and what was explained, "context" as "explain.context". REQUIRES:
 // CheckOutputPath is OK and `path` is not empty.
-absl::Status WriteReply(const std::string& path, const codec::AttendReply& reply, const Explained& explained = {});
+absl::Status WriteReply(const std::string& path, const codec::AttendReply& reply, const Explained& explained = {},
+                        const Notes& notes = {});
 
 }  // namespace attnd::attnctl
 

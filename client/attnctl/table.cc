@@ -114,4 +114,20 @@ std::string FormatPairs(const std::vector<std::pair<std::string, std::string>>& 
   return text;
 }
 
+std::string FormatColumns(const std::vector<std::vector<std::string>>& lines, const std::set<size_t>& left) {
+  std::vector<size_t> widths(lines.empty() ? 0 : lines.front().size());
+  for (const auto& line : lines) {
+    for (size_t i = 0; i < widths.size(); ++i) widths[i] = std::max(widths[i], line[i].size());
+  }
+  std::string text;
+  for (const auto& line : lines) {
+    for (size_t i = 0; i < widths.size(); ++i) {
+      text += "  " + (left.contains(i) ? PadRight(line[i], widths[i]) : PadLeft(line[i], widths[i]));
+    }
+    text.erase(text.find_last_not_of(' ') + 1);
+    text += '\n';
+  }
+  return text;
+}
+
 }  // namespace attnd::attnctl

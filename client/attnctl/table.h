@@ -2,7 +2,9 @@
 #ifndef ATTND_CLIENT_ATTNCTL_TABLE_H_
 #define ATTND_CLIENT_ATTNCTL_TABLE_H_
 
+#include <cstddef>
 #include <cstdint>
+#include <set>
 #include <span>
 #include <string>
 #include <utility>
@@ -31,6 +33,10 @@ std::string Summarize(std::span<const float> values);
 
 // "name   value" lines with the values aligned.
 std::string FormatPairs(const std::vector<std::pair<std::string, std::string>>& pairs);
+
+// Lines of as many texts each, aligned in columns: those in `left` to the left, the others to
+// the right.
+std::string FormatColumns(const std::vector<std::vector<std::string>>& lines, const std::set<size_t>& left);
 
 }  // namespace attnd::attnctl
 

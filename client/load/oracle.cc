@@ -154,6 +154,55 @@ std::optional<std::string> TensorDifference(const std::string& name, const codec
   return std::nullopt;
 }
 
+// What one of the two has of `name`, compared by `compare` if both have it.
+template <typename T, typename Compare>
+std::optional<std::string> Difference(const char* name, const std::optional<T>& answer,
+                                      const std::optional<T>& expected, const Compare& compare) {
+  if (answer.has_value() != expected.has_value()) return absl::StrCat(name, " is there in one of the two only");
+  return answer.has_value() ? compare(*answer, *expected) : std::nullopt;
+}
+
+template <typename T>
+std::optional<std::string> ListDifference(const char* name, const std::vector<T>& list,
+                                          const std::vector<T>& expected) {
+  if (list.size() != expected.size()) return absl::StrCat(name, " is of another length");
+  const auto [at, wanted] = std::mismatch(list.begin(), list.end(), expected.begin());
+  if (at == list.end()) return std::nullopt;
+  return absl::StrCat(name, "[", at - list.begin(), "] is ", *at, ", not ", *wanted);
+}
+
+std::optional<std::string> TopKDifference(const codec::TopKReply& top_k, const codec::TopKReply& expected) {
+  auto difference = TensorDifference("top_k.weights", top_k.weights, expected.weights);
+  return difference.has_value() ? difference : ListDifference("top_k.keys", top_k.keys, expected.keys);
+}
+
+std::optional<std::string> StatisticsDifference(const codec::StatisticsReply& statistics,
+                                                const codec::StatisticsReply& expected) {
+  for (size_t i = 0; i < statistics.size(); ++i) {
+    const std::string name(NameOf(static_cast<Statistic>(i)));
+    if (auto difference = TensorDifference(name, statistics[i], expected[i]); difference.has_value()) return difference;
+  }
+  return std::nullopt;
+}
+
+std::optional<std::string> DiagnosticsDifference(const codec::DiagnosticsReply& diagnostics,
+                                                 const codec::DiagnosticsReply& expected) {
+  for (auto difference : {StatisticsDifference(diagnostics.heads, expected.heads),
+                          Difference("diagnostics.rows", diagnostics.rows, expected.rows, StatisticsDifference),
+                          TensorDifference("column_mass", diagnostics.column_mass, expected.column_mass),
+                          ListDifference("column_keys", diagnostics.column_keys, expected.column_keys),
+                          ListDifference("patterns", diagnostics.patterns, expected.patterns),
+                          TensorDifference("pattern_scores", diagnostics.pattern_scores, expected.pattern_scores)}) {
+    if (difference.has_value()) return difference;
+  }
+  return std::nullopt;
+}
+
+std::optional<std::string> HeatmapDifference(const codec::HeatmapReply& heatmap, const codec::HeatmapReply& expected) {
+  auto difference = TensorDifference("heatmap.mean", heatmap.mean, expected.mean);
+  return difference.has_value() ? difference : TensorDifference("heatmap.max", heatmap.max, expected.max);
+}
+
 }  // namespace
 
 bool IsComputable(const Work& work) {
@@ -211,9 +260,15 @@ std::optional<std::string> FirstDifference(const codec::MultiHeadReply& answer, 
   for (const auto& [name, got, want] :
        {std::tuple{"lse", &a.lse, &e.lse}, std::tuple{"weights", &a.weights, &e.weights},
         std::tuple{"scores", &a.scores, &e.scores}}) {
-    if (got->has_value() != want->has_value()) return absl::StrCat(name, " is there in one of the two only");
-    if (!got->has_value()) continue;
-    if (auto difference = TensorDifference(name, **got, **want); difference.has_value()) return difference;
+    const auto compare = [tensor = std::string(name)](const codec::ReplyTensor& x, const codec::ReplyTensor& y) {
+      return TensorDifference(tensor, x, y);
+    };
+    if (auto difference = Difference(name, *got, *want, compare); difference.has_value()) return difference;
+  }
+  for (auto difference : {Difference("top_k", a.top_k, e.top_k, TopKDifference),
+                          Difference("diagnostics", a.diagnostics, e.diagnostics, DiagnosticsDifference),
+                          Difference("heatmap", a.heatmap, e.heatmap, HeatmapDifference)}) {
+    if (difference.has_value()) return difference;
   }
   if (answer.explain.size() != expected.explain.size()) return "explain is of another length";
   for (size_t i = 0; i < answer.explain.size(); ++i) {

@@ -360,7 +360,7 @@ TEST(CheckNotMissedTest, TellsTheContractFromNotes) {
   for (const char* note : {"format", "description", "output", "lse", "tokens", "casual"}) {
     EXPECT_THAT(CheckNotMissed(CaseKind::kAttend, note), IsOk()) << note;
   }
-  for (const char* option : {"top_k", "Precision"}) {
+  for (const char* option : {"precision", "Precision"}) {
     EXPECT_THAT(CheckNotMissed(CaseKind::kAttend, option), IsError(absl::StatusCode::kUnimplemented, option));
   }
   for (const char* option : {"is_causal", "Key-Padding-Mask", "window", "rope", "Explain"}) {

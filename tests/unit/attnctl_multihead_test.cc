@@ -126,11 +126,11 @@ TEST(MultiHeadCaseTest, ErrorsSayWhereTheyAre) {
       {{{"block", "middle"}}, "metadata 'block': 'middle' is not pre or post"},
       {{{"norm", "batch"}}, "metadata 'norm': 'batch' is not layer_norm or rms_norm"},
       {{{"activation", "tanh"}}, "'tanh' is not gelu, gelu_tanh, relu or swiglu"},
-      {{{"outputs", "max"}}, "'max' is not lse, weights, scores or explain"},
+      {{{"outputs", "max"}}, "'max' is not lse, weights, scores, top_k, diagnostics, heatmap or explain"},
       {{{"norm_epsilon", "1"}}, "say it with qk_norm_epsilon or block_norm_epsilon"},
       {{{"explain", "1"}}, "say it with outputs explain"},
       {{{"embeddings", "x"}}, "say it with query"},
-      {{{"top_k", "1"}}, "'top_k' would change the result"},
+      {{{"precision", "1"}}, "'precision' would change the result"},
       {{{"is_causal", "1"}}, "say it with causal"},
       {{{"blok", "pre"}}, "is 'block' meant?"},
   };
