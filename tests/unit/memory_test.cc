@@ -30,17 +30,19 @@ int64_t StatusBytes(const std::string& name) {
 // The peak of resident memory starts anew.
 void ResetPeak() { std::ofstream("/proc/self/clear_refs") << "5"; }
 
-TEST(MemoryTest, SixteenThousandTokensStayWithin200MiB) {
-  if (kSanitized) GTEST_SKIP() << "sanitizers keep memory of their own";
-  constexpr int64_t kLen = 16 * 1024;
+// Runs a request of one head and `len` tokens, and expects it to take at most 200 MiB beside a
+// copy of its inputs and its results.
+void ExpectWithin200MiB(int64_t len, bool causal, const AttentionOutputs& outputs) {
   constexpr int64_t kDim = 64;
-  const std::vector<float> tensor(kLen * kDim, 0.25F);
+  const std::vector<float> tensor(static_cast<size_t>(len * kDim), 0.25F);
   AttentionRequest request;
   for (TensorView* view : {&request.query, &request.key, &request.value}) {
-    view->shape = {kLen, kDim};
+    view->shape = {len, kDim};
     view->bytes = Fragments(std::as_bytes(std::span(tensor)));
   }
-  request.outputs.lse = true;
+  request.options.causal = causal;
+  if (causal) request.options.alignment = Alignment::kTopLeft;
+  request.outputs = outputs;
   const auto plan = PlanAttention(request, {});
   ASSERT_THAT(plan, IsOk());
 
@@ -59,10 +61,27 @@ TEST(MemoryTest, SixteenThousandTokensStayWithin200MiB) {
   }
   const int64_t peak = StatusBytes("VmHWM");
   ASSERT_THAT(result, IsOk());
-  EXPECT_FLOAT_EQ(result->output.data.floats()[kLen * kDim - 1], 0.25F);
-  const int64_t own = plan->input_bytes + plan->output_bytes;
+  EXPECT_FLOAT_EQ(result->output.data.floats()[len * kDim - 1], 0.25F);
+  const int64_t own = plan->input_bytes + BytesOf(*result);
   EXPECT_LE(peak - before, own + (int64_t{200} << 20));
-  RecordProperty("mib_above_inputs_and_outputs", std::to_string((peak - before - own) >> 20));
+  testing::Test::RecordProperty("mib_above_inputs_and_outputs", std::to_string((peak - before - own) >> 20));
+}
+
+TEST(MemoryTest, SixteenThousandTokensStayWithin200MiB) {
+  if (kSanitized) GTEST_SKIP() << "sanitizers keep memory of their own";
+  AttentionOutputs outputs;
+  outputs.lse = true;
+  ExpectWithin200MiB(16 * 1024, /*causal=*/false, outputs);
+}
+
+// Their weights would be 4 GiB.
+TEST(MemoryTest, SummariesOf32ThousandTokensStayWithin200MiB) {
+  if (kSanitized) GTEST_SKIP() << "sanitizers keep memory of their own";
+  AttentionOutputs outputs;
+  outputs.diagnostics.emplace().rows = true;
+  outputs.top_k.emplace().k = 8;
+  outputs.heatmap.emplace();
+  ExpectWithin200MiB(32 * 1024, /*causal=*/true, outputs);
 }
 
 }  // namespace
