@@ -111,7 +111,7 @@ class FusedEngine final : public TileEngine {
     absl::StatusOr<RowCounts> counts = strips_.Run(plan, data, tile);
     if (!counts.ok()) return counts;
     const bool has_statistics = StripStatistics::Serve(plan);
-    const absl::Status s = WritePairs(plan, data, tile, strips_.max(), strips_.sum(), has_statistics);
+    absl::Status s = WritePairs(plan, data, tile, strips_.max(), strips_.sum(), has_statistics);
     if (!s.ok()) return s;
     return counts;
   }
@@ -124,8 +124,8 @@ class FusedEngine final : public TileEngine {
                                    const simd::RowState& state) override {
     if (IsThin(plan, tile.batch)) return thin_.Finish(plan, data, tile, state);
     const RowCounts counts = WriteRows(plan, data, tile, state);
-    if (absl::Status s = WritePairs(plan, data, tile, state.max, state.sum, /*has_statistics=*/false); !s.ok())
-      return s;
+    absl::Status s = WritePairs(plan, data, tile, state.max, state.sum, /*has_statistics=*/false);
+    if (!s.ok()) return s;
     return counts;
   }
   absl::Status MeanWeights(const AttentionPlan& plan, const AttentionData& data, int64_t batch, int64_t q_begin,

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <optional>
 #include <string_view>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -70,9 +71,14 @@ absl::StatusOr<PairOutputPlan> PlanPairOutput(std::string_view field, int64_t he
   return planned;
 }
 
-absl::Status CheckRange(std::string_view field, int64_t value, int64_t least, int64_t most) {
-  if (value >= least && value <= most) return absl::OkStatus();
-  return InvalidField(field, absl::StrCat("is ", value, "; ", least, " to ", most, " is allowed"));
+struct Range {
+  int64_t least;
+  int64_t most;
+};
+
+absl::Status CheckRange(std::string_view field, Range allowed, int64_t value) {
+  if (value >= allowed.least && value <= allowed.most) return absl::OkStatus();
+  return InvalidField(field, absl::StrCat("is ", value, "; ", allowed.least, " to ", allowed.most, " is allowed"));
 }
 
 absl::Status PlanTopK(const TopKOutput& asked, AttentionPlan& plan) {
@@ -109,16 +115,18 @@ absl::Status PlanDiagnostics(const DiagnosticsOutput& asked, AttentionPlan& plan
   constexpr int64_t kMost = 1024;
   DiagnosticsPlan& diagnostics = plan.diagnostics.emplace();
   diagnostics = {asked.rows, asked.first_keys.value_or(4), asked.window.value_or(4), asked.columns.value_or(4)};
-  if (absl::Status s = CheckRange("outputs.diagnostics.first_keys", diagnostics.first_keys, 1, kMost); !s.ok())
-    return s;
-  if (absl::Status s = CheckRange("outputs.diagnostics.window", diagnostics.window, 0, kMost); !s.ok()) return s;
-  return CheckRange("outputs.diagnostics.columns", diagnostics.columns, 0, kMost);
+  for (const auto& [field, least, value] : {std::tuple{"outputs.diagnostics.first_keys", 1, diagnostics.first_keys},
+                                            std::tuple{"outputs.diagnostics.window", 0, diagnostics.window},
+                                            std::tuple{"outputs.diagnostics.columns", 0, diagnostics.columns}}) {
+    if (absl::Status s = CheckRange(field, {least, kMost}, value); !s.ok()) return s;
+  }
+  return absl::OkStatus();
 }
 
 absl::Status PlanHeatmap(const HeatmapOutput& asked, AttentionPlan& plan) {
   constexpr int64_t kMost = 512;
   const int64_t most = asked.cells.value_or(kMost);
-  if (absl::Status s = CheckRange("outputs.heatmap.cells", most, 1, kMost); !s.ok()) return s;
+  if (absl::Status s = CheckRange("outputs.heatmap.cells", {1, kMost}, most); !s.ok()) return s;
   HeatmapPlan& heatmap = plan.heatmap.emplace();
   const auto cells = [most](int64_t n) { return std::min(n, most); };
   heatmap.down = PerEntry::Map(cells, plan.queries.count);

@@ -135,7 +135,6 @@ class StripTile {
   // In scores_, or where statistics keep them.
   float* block_scores_ = nullptr;
   bool keeps_ = false;
-  StripStatistics statistics_;
 
   Scratch strip_memory_;
   Scratch scores_;
@@ -144,11 +143,12 @@ class StripTile {
   std::vector<uint32_t> bits_;
   std::vector<float> row_max_;
   std::vector<float> row_sum_;
+  StripStatistics statistics_;
   alignas(64) float block_max_[simd::kMaxStripWidth] = {};
   alignas(64) float ignored_max_[simd::kMaxStripWidth] = {};
   alignas(64) float alpha_[simd::kMaxStripWidth] = {};
   alignas(64) float keep_[simd::kMaxStripWidth] = {};
-  float key_sum_[simd::kMaxStripWidth] = {};
+  alignas(64) float key_sum_[simd::kMaxStripWidth] = {};
   alignas(64) int32_t begin_[simd::kMaxStripWidth] = {};
   alignas(64) int32_t end_[simd::kMaxStripWidth] = {};
 };
