@@ -1,5 +1,4 @@
 // AttendRequest, both ways.
-#include <algorithm>
 #include <utility>
 
 #include "attnd/v1/attention.pb.h"
@@ -15,8 +14,6 @@
 namespace attnd::codec {
 namespace {
 
-// What this build serves of an AttendRequest, by message type. A type that is not listed
-// is served whole.
 absl::Status ReadTensors(const v1::AttendRequest& wire, const Skeleton& skeleton, AttentionRequest& request) {
   if (absl::Status s = ReadTensor("query", wire.has_query(), wire.query(), skeleton, request.query); !s.ok()) return s;
   if (absl::Status s = ReadTensor("key", wire.has_key(), wire.key(), skeleton, request.key); !s.ok()) return s;

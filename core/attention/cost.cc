@@ -22,6 +22,8 @@ constexpr double kFlopsPerCappedPair = 96;
 constexpr double kFlopsPerAlibiPair = 32;
 constexpr double kFlopsPerDiagnosedPair = 64;
 constexpr double kFlopsPerPooledPair = 128;
+// Of which a strip's blocks must be kept to make statistics in one pass, about.
+constexpr int64_t kRowsKeptAtLeast = 32;
 // Sine and cosine of an angle, and a float that is turned.
 constexpr double kFlopsPerAngle = 400;
 constexpr double kFlopsPerFloatTurned = 128;
@@ -67,13 +69,13 @@ double Tiles(const AttentionPlan& plan, EngineKind engine) {
 double FlopsPerPair(const AttentionPlan& plan) {
   return kFlopsPerSoftmaxPair + kFlopsPerMaskedPair * static_cast<double>(plan.masks.size()) +
          kFlopsPerBiasedPair * static_cast<double>(plan.biases.size()) + (plan.softcap > 0 ? kFlopsPerCappedPair : 0) +
-         (plan.has_alibi ? kFlopsPerAlibiPair : 0);
+         (plan.has_alibi ? kFlopsPerAlibiPair : 0) + (plan.diagnostics.has_value() ? kFlopsPerDiagnosedPair : 0);
 }
 
 // The same of the second pass over scores that top-k, heatmaps and some diagnostics need.
 double FlopsPerPairAgain(const AttentionPlan& plan) {
   const bool pooled = plan.top_k.has_value() || plan.heatmap.has_value();
-  const bool again = pooled || (plan.diagnostics.has_value() && !StripStatistics::Serve(plan));
+  const bool again = pooled || (plan.diagnostics.has_value() && StripStatistics::MostRows(plan) < kRowsKeptAtLeast);
   if (!again) return 0;
   return 2 * static_cast<double>(plan.dims.head_dim) + FlopsPerPair(plan) + kFlopsPerPooledPair;
 }

@@ -34,7 +34,7 @@ struct PatternMasses {
   // Of the strongest key, and whether that is the first one used.
   double column = 0;
   bool column_is_first = false;
-  // NaN where every row sees one key.
+  // 1 where every row sees one key.
   double evenness = 0;
   double window = 0;
   // What `window` would be if every row weighed its visible keys equally.

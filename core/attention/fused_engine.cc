@@ -110,7 +110,7 @@ class FusedEngine final : public TileEngine {
     if (IsThin(plan, tile.batch)) return thin_.Run(plan, data, tile);
     absl::StatusOr<RowCounts> counts = strips_.Run(plan, data, tile);
     if (!counts.ok()) return counts;
-    const bool has_statistics = StripStatistics::Serve(plan);
+    const bool has_statistics = StripStatistics::Serve(plan, tile.batch);
     absl::Status s = WritePairs(plan, data, tile, strips_.max(), strips_.sum(), has_statistics);
     if (!s.ok()) return s;
     return counts;

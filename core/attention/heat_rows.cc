@@ -14,14 +14,14 @@ namespace {
 constexpr auto kRelaxed = std::memory_order_relaxed;
 
 // Of cells that other tiles add to, too.
-void AddShared(int64_t sum, uint32_t pairs, uint32_t max, HeatCell& cell) {
+void AddShared(int64_t sum, int64_t pairs, uint32_t max, HeatCell& cell) {
   cell.sum.fetch_add(sum, kRelaxed);
   cell.pairs.fetch_add(pairs, kRelaxed);
   uint32_t old = cell.max.load(kRelaxed);
   while (old < max && !cell.max.compare_exchange_weak(old, max, kRelaxed)) continue;
 }
 
-void AddOwn(int64_t sum, uint32_t pairs, uint32_t max, HeatCell& cell) {
+void AddOwn(int64_t sum, int64_t pairs, uint32_t max, HeatCell& cell) {
   cell.sum.store(cell.sum.load(kRelaxed) + sum, kRelaxed);
   cell.pairs.store(cell.pairs.load(kRelaxed) + pairs, kRelaxed);
   cell.max.store(std::max(cell.max.load(kRelaxed), max), kRelaxed);
@@ -92,13 +92,14 @@ bool HeatRows::OwnsCellRow() const {
 void HeatRows::Flush() {
   const int64_t group = plan_->dims.group();
   const auto add = OwnsCellRow() ? AddOwn : AddShared;
+  const double parts = FixedPointOf(*plan_, tile_.batch);
   for (int64_t head = 0; head < group && begin_ < end_; ++head) {
     HeatCell* to =
         data_->summaries->cells + plan_->HeatmapAt(tile_.batch, tile_.kv_head * group + head) + cell_row_ * across_;
     for (int64_t i = begin_; i < end_; ++i) {
       Sum& cell = cells_[static_cast<size_t>(head * across_ + i)];
       if (cell.pairs == 0) continue;
-      add(ToFixedPoint(cell.sum), static_cast<uint32_t>(cell.pairs), std::bit_cast<uint32_t>(cell.max), to[i]);
+      add(static_cast<int64_t>(cell.sum * parts), cell.pairs, std::bit_cast<uint32_t>(cell.max), to[i]);
       cell = Sum();
     }
   }

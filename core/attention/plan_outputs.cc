@@ -83,6 +83,9 @@ absl::Status CheckRange(std::string_view field, Range allowed, int64_t value) {
 
 absl::Status PlanTopK(const TopKOutput& asked, AttentionPlan& plan) {
   const int64_t kv_len = plan.dims.kv_len;
+  if (kv_len == 0 && asked.k != 1) {
+    return InvalidField("outputs.top_k.k", absl::StrCat("is ", asked.k, "; 1 is allowed, since there are no keys"));
+  }
   if (asked.k < 1 || asked.k > std::max<int64_t>(1, kv_len)) {
     return InvalidField(
         "outputs.top_k.k",

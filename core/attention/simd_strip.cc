@@ -24,6 +24,8 @@ namespace attnd::simd::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 constexpr float kNegInf = -std::numeric_limits<float>::infinity();
+// exp of it, and of all below, is 0.
+constexpr float kNegligible = -200;
 int64_t FullWidth() { return static_cast<int64_t>(kFullVectors * kLanes); }
 
 int64_t WidthOf(int64_t rows) {
@@ -211,7 +213,7 @@ struct Softmax {
   template <class D, class V>
   static HWY_INLINE V Weigh(D d, V x, V* moment) {
     const V p = ExpNonPositive(d, x);
-    if constexpr (kMoment) *moment = hn::MulAdd(p, hn::Max(x, hn::Set(d, -200.0F)), *moment);
+    if constexpr (kMoment) *moment = hn::MulAdd(p, hn::Max(x, hn::Set(d, kNegligible)), *moment);
     return p;
   }
 
@@ -251,7 +253,8 @@ struct Softmax {
       if constexpr (kMoment) {
         // What older scores are less by, now that they are taken from another maximum.
         const auto old_sum = hn::Load(d, state.sum + v);
-        const auto less = hn::IfThenZeroElse(hn::Eq(old_sum, hn::Zero(d)), hn::Mul(hn::Sub(old_max, m), old_sum));
+        const auto drop = hn::Max(hn::Sub(old_max, m), hn::Set(d, kNegligible));
+        const auto less = hn::IfThenZeroElse(hn::Eq(old_sum, hn::Zero(d)), hn::Mul(drop, old_sum));
         const auto older = hn::Mul(alpha, hn::Add(hn::Load(d, moments + v), less));
         hn::Store(hn::Add(older, hn::Add(even_moment, odd_moment)), d, moments + v);
       }

@@ -1,5 +1,11 @@
 #include "core/attention/simd_weights.h"
 
+// Strips are as wide as simd_strip.h makes them: in the same instruction sets.
+#include "hwy/detect_compiler_arch.h"
+#if HWY_ARCH_ARM_A64
+#define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)
+#endif
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "core/attention/simd_weights.cc"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep

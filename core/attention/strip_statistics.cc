@@ -1,6 +1,7 @@
 #include "core/attention/strip_statistics.h"
 
 #include <algorithm>
+#include <cassert>
 #include <cmath>
 #include <limits>
 
@@ -11,18 +12,18 @@
 namespace attnd {
 namespace {
 
-// What a worker keeps at most, in floats: 16 MiB.
+// What a strip's blocks may take, in floats: 16 MiB.
 constexpr int64_t kMostKept = int64_t{1} << 22;
-// Keys of a block beyond those that are seen: whole bytes of visibility.
-constexpr int64_t kSlackPerBlock = 8;
+// Keys that a block may have beyond those that are seen.
+constexpr int64_t kByteOfKeys = 8;
+constexpr int64_t kFloatsPerLine = 16;
 
-// Keys of a row that take room, those that blocks have more included.
-int64_t KeysKept(int64_t keys) { return keys + kSlackPerBlock * (keys / 16 + 2); }
+int64_t WholeLines(int64_t floats) { return (floats + kFloatsPerLine - 1) / kFloatsPerLine * kFloatsPerLine; }
 
 }  // namespace
 
-bool StripStatistics::Serve(const AttentionPlan& plan) {
-  return plan.diagnostics.has_value() && MostRows(plan) >= simd::FullStripWidth();
+bool StripStatistics::Serve(const AttentionPlan& plan, int64_t batch) {
+  return plan.diagnostics.has_value() && plan.keys.count[batch] * simd::FullStripWidth() <= kMostKept;
 }
 
 int64_t StripStatistics::MostRows(const AttentionPlan& plan) {
@@ -30,14 +31,15 @@ int64_t StripStatistics::MostRows(const AttentionPlan& plan) {
 }
 
 absl::Status StripStatistics::Begin(const AttentionPlan& plan, const AttentionData& data, const Tile& tile,
-                                    KeyRange keys, int64_t strips) {
+                                    int64_t strips, int64_t blocks, int64_t keys) {
   tile_ = tile;
   group_ = plan.dims.group();
   statistics_.Begin(plan, data, tile);
   blocks_.clear();
   block_max_.clear();
   kept_floats_ = 0;
-  return kept_.Reserve(KeysKept(keys.size()) * strips * simd::FullStripWidth());
+  most_kept_ = strips * (simd::FullStripWidth() * (keys + kByteOfKeys * blocks) + kFloatsPerLine * blocks);
+  return kept_.Reserve(most_kept_);
 }
 
 void StripStatistics::AddVisible(const BlockVisibility& visible, KeyRange block) {
@@ -53,7 +55,8 @@ void StripStatistics::AddVisible(const TileVisibility& visibility) {
 float* StripStatistics::Place(int64_t row, int64_t rows, int64_t width, KeyRange keys) {
   float* p = kept_.data() + kept_floats_;
   blocks_.push_back({row, rows, width, keys, p, block_max_.size()});
-  kept_floats_ += (keys.size() + kSlackPerBlock) * width;
+  kept_floats_ += WholeLines(keys.size() * width);
+  assert(kept_floats_ <= most_kept_);
   return p;
 }
 

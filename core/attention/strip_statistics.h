@@ -19,22 +19,24 @@ namespace attnd {
 // Thread-compatible.
 class StripStatistics {
  public:
-  // Whether statistics are made this way: unless so many keys are there that the blocks of a
-  // strip would take more than a worker's scratch may.
-  static bool Serve(const AttentionPlan& plan);
-  // Rows of a tile that can be kept, > 0 if Serve.
+  // Whether an entry's statistics are made this way: unless it has so many keys that the blocks
+  // of a strip would take more than a worker's scratch may.
+  static bool Serve(const AttentionPlan& plan, int64_t batch);
+  // Rows of a tile whose blocks take no more than that, for the longest entry.
   static int64_t MostRows(const AttentionPlan& plan);
 
-  // Turns to a tile of so many strips, which see keys of this range. The arguments must
-  // outlive the use. REQUIRES: Serve(plan).
-  absl::Status Begin(const AttentionPlan& plan, const AttentionData& data, const Tile& tile, KeyRange keys,
-                     int64_t strips);
+  // Turns to a tile of `strips` strips, each of which is given at most `blocks` blocks that have
+  // `keys` keys together, but for whole bytes of visibility. The arguments must outlive the use.
+  // REQUIRES: Serve.
+  absl::Status Begin(const AttentionPlan& plan, const AttentionData& data, const Tile& tile, int64_t strips,
+                     int64_t blocks, int64_t keys);
 
   // What the tile's rows see: of a block, by which `visible` tells, or as their ranges say.
   void AddVisible(const BlockVisibility& visible, KeyRange block);
   void AddVisible(const TileVisibility& visibility);
 
-  // Where the block of scores [keys, width] of rows [row, row + rows) shall be, until End.
+  // Where the block of scores [keys, width] of rows [row, row + rows) shall be, until End: aligned
+  // as strips are.
   float* Place(int64_t row, int64_t rows, int64_t width, KeyRange keys);
   // They have become p = exp(score - max), max being [width].
   void Keep(const float* max);
@@ -69,6 +71,7 @@ class StripStatistics {
   Tile tile_;
   Scratch kept_;
   int64_t kept_floats_ = 0;
+  int64_t most_kept_ = 0;
   std::vector<Block> blocks_;
   // Of the blocks, one after the other.
   std::vector<float> block_max_;

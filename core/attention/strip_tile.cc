@@ -83,7 +83,8 @@ absl::StatusOr<int64_t> StripTile::Compute(const AttentionPlan& plan, const Atte
   if (absl::Status status = MakeStrips(); !status.ok()) return status;
   if (keeps_) {
     const auto strips = static_cast<int64_t>(strips_.size());
-    if (absl::Status s = statistics_.Begin(plan, data, tile, keys_, strips); !s.ok()) return s;
+    const int64_t blocks = keys_.size() / KeyBlock(plan.dims) + 2;
+    if (absl::Status s = statistics_.Begin(plan, data, tile, strips, blocks, keys_.size()); !s.ok()) return s;
     if (!visibility_.hides_inside()) statistics_.AddVisible(visibility_);
   }
   int64_t pairs = 0;
@@ -100,7 +101,7 @@ absl::StatusOr<int64_t> StripTile::Compute(const AttentionPlan& plan, const Atte
 }
 
 absl::StatusOr<RowCounts> StripTile::Run(const AttentionPlan& plan, const AttentionData& data, const Tile& tile) {
-  keeps_ = StripStatistics::Serve(plan);
+  keeps_ = StripStatistics::Serve(plan, tile.batch);
   const auto pairs = Compute(plan, data, tile, KeyParts().keys(0));
   if (!pairs.ok()) return pairs.status();
   RowCounts counts{.pairs = *pairs};

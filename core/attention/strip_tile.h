@@ -39,7 +39,7 @@ int64_t StripRows(int64_t left);
 class StripTile {
  public:
   // Computes the tile's rows of output, lse, row_max and row_sum, as TileEngine::Run does, and
-  // adds them to the plan's statistics if StripStatistics::Serve it.
+  // adds them to the plan's statistics if StripStatistics serve the entry.
   absl::StatusOr<RowCounts> Run(const AttentionPlan& plan, const AttentionData& data, const Tile& tile);
 
   // As TileEngine's.

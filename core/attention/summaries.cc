@@ -172,7 +172,7 @@ void Summaries::FinishHead(const AttentionPlan& plan, int64_t batch, int64_t hea
   if (!masses.empty) {
     const int64_t n = plan.diagnostics->columns;
     const auto columns = StrongestColumns(plan, data_, batch, head, n);
-    const double unit = 1 / (kFixedPoint * static_cast<double>(means.rows()));
+    const double unit = 1 / (FixedPointOf(plan, batch) * static_cast<double>(means.rows()));
     for (size_t i = 0; i < std::min(columns.size(), static_cast<size_t>(n)); ++i) {
       const int64_t to = at * n + static_cast<int64_t>(i);
       diagnostics_->column_mass.data.floats()[to] = static_cast<float>(static_cast<double>(columns[i].sum) * unit);
@@ -195,13 +195,18 @@ void Summaries::FinishHead(const AttentionPlan& plan, int64_t batch, int64_t hea
 void Summaries::FinishHeatmap(const AttentionPlan& plan) {
   float* mean = heatmap_->mean.data.floats();
   float* max = heatmap_->max.data.floats();
-  for (int64_t i = 0; i < plan.heatmap->cells; ++i) {
-    const HeatCell& cell = data_.cells[i];
-    const uint32_t pairs = cell.pairs.load(std::memory_order_relaxed);
-    const auto sum = static_cast<double>(cell.sum.load(std::memory_order_relaxed)) / kFixedPoint;
-    const uint32_t bits = cell.max.load(std::memory_order_relaxed);
-    mean[i] = pairs == 0 ? kNan : static_cast<float>(sum / pairs);
-    max[i] = pairs == 0 ? kNan : std::bit_cast<float>(bits);
+  for (int64_t b = 0; b < plan.dims.batch; ++b) {
+    const double parts = FixedPointOf(plan, b);
+    const int64_t begin = plan.HeatmapAt(b, 0);
+    const int64_t end = begin + plan.dims.heads * plan.heatmap->down[b] * plan.heatmap->across[b];
+    for (int64_t i = begin; i < end; ++i) {
+      const HeatCell& cell = data_.cells[i];
+      const auto pairs = static_cast<double>(cell.pairs.load(std::memory_order_relaxed));
+      const auto sum = static_cast<double>(cell.sum.load(std::memory_order_relaxed)) / parts;
+      const uint32_t bits = cell.max.load(std::memory_order_relaxed);
+      mean[i] = pairs == 0 ? kNan : static_cast<float>(sum / pairs);
+      max[i] = pairs == 0 ? kNan : std::bit_cast<float>(bits);
+    }
   }
 }
 

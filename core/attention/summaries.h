@@ -5,8 +5,11 @@
 #ifndef ATTND_CORE_ATTENTION_SUMMARIES_H_
 #define ATTND_CORE_ATTENTION_SUMMARIES_H_
 
+#include <algorithm>
 #include <array>
 #include <atomic>
+#include <bit>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -30,15 +33,18 @@ enum class RowFigure {
 };
 inline constexpr int64_t kRowFigures = kStatistics + 3;
 
-// What weights are counted in: 2^22 rows of them can be added. What is smaller is lost.
-inline constexpr double kFixedPoint = 0x1p40;
-inline int64_t ToFixedPoint(double sum) { return static_cast<int64_t>(sum * kFixedPoint); }
+// Sums of weights of an entry's rows, which are at most as many as rows, are counted in this
+// many parts of 1: 2^40, and fewer where that could pass 2^62. What is smaller is lost.
+inline double FixedPointOf(const AttentionPlan& plan, int64_t batch) {
+  const auto rows = static_cast<uint64_t>(plan.queries.count[batch]);
+  return std::ldexp(1.0, std::min(40, 62 - static_cast<int>(std::bit_width(rows))));
+}
 
 // One cell of a heatmap.
 struct HeatCell {
   std::atomic<int64_t> sum = 0;
   // Visible pairs.
-  std::atomic<uint32_t> pairs = 0;
+  std::atomic<int64_t> pairs = 0;
   // The bits of the largest weight, which order as weights do.
   std::atomic<uint32_t> max = 0;
 };

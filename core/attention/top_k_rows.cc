@@ -70,6 +70,8 @@ void TopKRows::End() {
       weights[i] = row.candidates[i].weight;
       data_->summaries->top_keys[row.at + static_cast<int64_t>(i)] = row.candidates[i].key;
     }
+    constexpr size_t kWorthKeeping = 4096;
+    if (row.candidates.capacity() > kWorthKeeping) std::vector<Candidate>().swap(row.candidates);
   }
 }
 

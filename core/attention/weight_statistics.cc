@@ -19,6 +19,7 @@ void WeightStatistics::Begin(const AttentionPlan& plan, const AttentionData& dat
     rows_[r].head = place.head - tile.kv_head * plan.dims.group();
   }
   columns_.clear();
+  parts_ = FixedPointOf(plan, tile.batch);
   kv_len_ = plan.keys.count[tile.batch];
   sums_.assign(static_cast<size_t>(plan.dims.group() * kv_len_), 0);
 }
@@ -91,7 +92,7 @@ void WeightStatistics::FlushColumns(int64_t begin, int64_t end) {
   for (int64_t head = 0; head < plan_->dims.group(); ++head) {
     const float* from = columns_.data() + head * columns_stride_;
     int64_t* to = sums_.data() + head * kv_len_;
-    for (int64_t k = begin; k < end; ++k) to[k] += ToFixedPoint(static_cast<double>(from[k - begin]));
+    for (int64_t k = begin; k < end; ++k) to[k] += static_cast<int64_t>(static_cast<double>(from[k - begin]) * parts_);
   }
   columns_.clear();
 }

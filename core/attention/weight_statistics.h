@@ -87,6 +87,7 @@ class WeightStatistics {
   int64_t columns_stride_ = 0;
   // Of the tile, in fixed point, [heads of the group][kv_len].
   std::vector<int64_t> sums_;
+  double parts_ = 1;
   int64_t kv_len_ = 0;
 };
 

@@ -366,6 +366,8 @@ AttentionRequest ProjectedRequest(const MultiHeadRequest& request, const MultiHe
   projected.layout = request.layout;
   projected.options = request.options;
   projected.outputs = request.outputs;
+  // What is explained lies around the attention.
+  projected.outputs.explain = false;
   projected.outputs.dtype = request.outputs.dtype.value_or(request.query.dtype);
   const auto shape = [&](const TensorView& tensor, int64_t heads, int64_t dim) {
     const auto& s = tensor.shape;
