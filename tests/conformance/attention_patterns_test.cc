@@ -13,6 +13,7 @@
 #include "client/attnctl/heatmap/map_from_file.h"
 #include "core/linear/safetensors.h"
 #include "tests/conformance/vector_files.h"
+#include "tests/support/run_request.h"
 #include "tests/support/status_matchers.h"
 
 namespace attnd::attnctl {
@@ -64,6 +65,46 @@ TEST_F(AttentionPatternsTest, HeadsAreCalledWhatTheyLookLike) {
   EXPECT_EQ(counts["previous"], 1);
   EXPECT_GT(counts["sink"], 30);
   EXPECT_EQ(counts["empty"], 0);
+}
+
+// Scores are the logarithms of the weights, so the server computes these very heads.
+TEST_F(AttentionPatternsTest, TheServersDiagnosticsCallThemTheSame) {
+  const std::vector<float> weights = Weights();
+  RequestCase c;
+  c.dims = {.batch = kLayers,
+            .heads = kHeads,
+            .kv_heads = kHeads,
+            .q_len = kLen,
+            .kv_len = kLen,
+            .head_dim = kLen,
+            .value_dim = kLen};
+  for (CaseTensor* tensor : {&c.query, &c.key, &c.value}) {
+    tensor->shape = {kLayers, kHeads, kLen, kLen};
+    tensor->numbers.resize(weights.size());
+  }
+  for (size_t i = 0; i < weights.size(); ++i) {
+    const size_t row = i / kLen % kLen;
+    const size_t column = i % kLen;
+    c.query.numbers[i] = row == column ? 1 : 0;
+    // The key of `column` has the scores of all queries.
+    c.key.numbers[i - row * kLen - column + column * kLen + row] = std::log(std::max(weights[i], 1e-30F));
+  }
+  c.options.scale = 1;
+  c.outputs.diagnostics.emplace();
+  const auto result = RunForResult(c, {});
+  ASSERT_THAT(result.status(), IsOk());
+  const auto drawn = MapFromFile(file_, {});
+  ASSERT_THAT(drawn, IsOk());
+  for (size_t i = 0; i < kLayers * kHeads; ++i) {
+    const auto& head = drawn->map.heads[i];
+    EXPECT_EQ(NameOf(result->diagnostics->patterns[i]), head.pattern) << head.title;
+    EXPECT_NEAR(result->diagnostics->pattern_scores.data.floats()[i], *head.pattern_score, 1e-5) << head.title;
+    EXPECT_NEAR(result->diagnostics->heads[0].data.floats()[i], *head.entropy, 1e-5) << head.title;
+  }
+  EXPECT_EQ(result->diagnostics->patterns[0 * kHeads + 2], Pattern::kPrevious);
+  EXPECT_EQ(result->diagnostics->patterns[1 * kHeads + 8], Pattern::kNext);
+  EXPECT_EQ(result->diagnostics->patterns[2 * kHeads + 7], Pattern::kSink);
+  EXPECT_EQ(result->diagnostics->patterns[0 * kHeads + 3], Pattern::kBroad);
 }
 
 TEST_F(AttentionPatternsTest, PicturesHaveTheWeightsAsTheyAre) {
