@@ -90,6 +90,8 @@ struct TopKPlan {
 
 struct DiagnosticsPlan {
   bool rows = false;
+  // Whether the request says how positions of queries and keys line up.
+  bool aligned = false;
   int64_t first_keys = 0;
   int64_t window = 0;
   int64_t columns = 0;
@@ -209,6 +211,11 @@ struct AttentionPlan {
     const int64_t slot = !top_k->listed.empty() ? SlotAmong(top_k->listed, b, q) : (packed ? queries.begin(b) + q : q);
     if (slot < 0) return -1;
     return (((packed ? 0 : b * dims.heads) + head) * top_k->rows + slot) * top_k->k;
+  }
+  // Whether diagnostics of entry `b` can go by positions: without alignment they line up if
+  // there are as many queries as keys. REQUIRES: there are diagnostics.
+  [[nodiscard]] bool DiagnosesPositions(int64_t b) const {
+    return diagnostics->aligned || queries.count[b] == keys.count[b];
   }
   // Cell 0 of a head's heatmap.
   [[nodiscard]] int64_t HeatmapAt(int64_t b, int64_t head) const {

@@ -337,6 +337,7 @@ absl::Status PlanOptions(const AttentionOptions& options, AttentionPlan& plan) {
   if (!positions.ok()) return positions.status();
   plan.q_position = positions->query;
   plan.k_position = positions->key;
+  if (plan.diagnostics.has_value()) plan.diagnostics->aligned = options.alignment != Alignment::kUnset;
   Visibility& visibility = plan.visibility;
   visibility.causal = options.causal;
   visibility.shift = PerEntry::Map([](int64_t q, int64_t k) { return q - k; }, positions->query, positions->key);

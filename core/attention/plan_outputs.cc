@@ -117,7 +117,10 @@ absl::Status PlanTopK(const TopKOutput& asked, AttentionPlan& plan) {
 absl::Status PlanDiagnostics(const DiagnosticsOutput& asked, AttentionPlan& plan) {
   constexpr int64_t kMost = 1024;
   DiagnosticsPlan& diagnostics = plan.diagnostics.emplace();
-  diagnostics = {asked.rows, asked.first_keys.value_or(4), asked.window.value_or(4), asked.columns.value_or(4)};
+  diagnostics.rows = asked.rows;
+  diagnostics.first_keys = asked.first_keys.value_or(4);
+  diagnostics.window = asked.window.value_or(4);
+  diagnostics.columns = asked.columns.value_or(4);
   for (const auto& [field, least, value] : {std::tuple{"outputs.diagnostics.first_keys", 1, diagnostics.first_keys},
                                             std::tuple{"outputs.diagnostics.window", 0, diagnostics.window},
                                             std::tuple{"outputs.diagnostics.columns", 0, diagnostics.columns}}) {

@@ -47,7 +47,9 @@ class HeadMeans {
       const float total = data.rows[IndexOf(RowFigure::kTotal)][at + q];
       if (!(total > 0)) continue;
       ++rows_;
-      for (size_t i = 0; i < sums_.size(); ++i) sums_[i] += static_cast<double>(data.rows[i][at + q]);
+      const auto figure = [&](size_t i) { return static_cast<double>(data.rows[i][at + q]); };
+      for (size_t i = 0; i < sums_.size(); ++i) sums_[i] += figure(i);
+      entropy_ += figure(static_cast<size_t>(Statistic::kEvenness)) * figure(IndexOf(RowFigure::kLogVisible));
     }
   }
 
@@ -56,8 +58,8 @@ class HeadMeans {
   [[nodiscard]] double operator[](Statistic statistic) const {
     if (rows_ == 0) return std::numeric_limits<double>::quiet_NaN();
     if (statistic != Statistic::kEvenness) return Mean(static_cast<size_t>(statistic));
-    const double most = Mean(IndexOf(RowFigure::kLogVisible));
-    return most > 0 ? Mean(static_cast<size_t>(Statistic::kEntropy)) / most : 1;
+    const double most = sums_[IndexOf(RowFigure::kLogVisible)];
+    return most > 0 ? entropy_ / most : 1;
   }
   [[nodiscard]] double window_share() const { return Mean(IndexOf(RowFigure::kWindowShare)); }
 
@@ -65,25 +67,33 @@ class HeadMeans {
   [[nodiscard]] double Mean(size_t i) const { return sums_[i] / static_cast<double>(rows_); }
 
   std::array<double, static_cast<size_t>(kRowFigures)> sums_ = {};
+  // Of the rows' weights over their sums.
+  double entropy_ = 0;
   int64_t rows_ = 0;
 };
 
 struct Column {
   int64_t key = -1;
-  int64_t sum = 0;
+  float mass = 0;
 };
 
-// The keys used with the largest sums, of equal ones the lower, up to `n`, at least one if there is one.
+// The keys used with the largest mass, of equal ones the lower, up to `n`, at least one if there is
+// one. `rows` is how many count.
 std::vector<Column> StrongestColumns(const AttentionPlan& plan, const SummaryData& data, int64_t batch, int64_t head,
-                                     int64_t n) {
+                                     int64_t rows) {
+  const int64_t n = plan.diagnostics->columns;
+  const double unit = 1 / (FixedPointOf(plan, batch) * static_cast<double>(rows));
   const std::atomic<int64_t>* sums = data.columns + plan.ColumnAt(batch, head);
   const KeyRange used{plan.visibility.kv_begin[batch], plan.visibility.kv_end[batch]};
   std::vector<Column> columns;
   columns.reserve(static_cast<size_t>(used.size()));
-  for (int64_t k = used.begin; k < used.end; ++k) columns.push_back({k, sums[k].load(std::memory_order_relaxed)});
+  for (int64_t k = used.begin; k < used.end; ++k) {
+    columns.push_back({k, static_cast<float>(static_cast<double>(sums[k].load(std::memory_order_relaxed)) * unit)});
+  }
   const int64_t wanted = std::min(std::max<int64_t>(n, 1), used.size());
-  std::partial_sort(columns.begin(), columns.begin() + wanted, columns.end(),
-                    [](const Column& a, const Column& b) { return a.sum != b.sum ? a.sum > b.sum : a.key < b.key; });
+  std::partial_sort(columns.begin(), columns.begin() + wanted, columns.end(), [](const Column& a, const Column& b) {
+    return a.mass != b.mass ? a.mass > b.mass : a.key < b.key;
+  });
   columns.resize(static_cast<size_t>(wanted));
   return columns;
 }
@@ -171,21 +181,22 @@ void Summaries::FinishHead(const AttentionPlan& plan, int64_t batch, int64_t hea
   PatternMasses masses{.empty = means.rows() == 0};
   if (!masses.empty) {
     const int64_t n = plan.diagnostics->columns;
-    const auto columns = StrongestColumns(plan, data_, batch, head, n);
-    const double unit = 1 / (FixedPointOf(plan, batch) * static_cast<double>(means.rows()));
+    const auto columns = StrongestColumns(plan, data_, batch, head, means.rows());
     for (size_t i = 0; i < std::min(columns.size(), static_cast<size_t>(n)); ++i) {
       const int64_t to = at * n + static_cast<int64_t>(i);
-      diagnostics_->column_mass.data.floats()[to] = static_cast<float>(static_cast<double>(columns[i].sum) * unit);
+      diagnostics_->column_mass.data.floats()[to] = columns[i].mass;
       diagnostics_->column_keys[static_cast<size_t>(to)] = columns[i].key;
     }
-    masses.self = means[Statistic::kSelf];
-    masses.previous = means[Statistic::kPrevious];
-    masses.next = means[Statistic::kNext];
-    masses.column = static_cast<double>(columns.front().sum) * unit;
+    masses.column = static_cast<double>(columns.front().mass);
     masses.column_is_first = columns.front().key == plan.visibility.kv_begin[batch];
     masses.evenness = means[Statistic::kEvenness];
-    masses.window = means[Statistic::kWindow];
-    masses.window_share = means.window_share();
+    if (plan.DiagnosesPositions(batch)) {
+      masses.self = means[Statistic::kSelf];
+      masses.previous = means[Statistic::kPrevious];
+      masses.next = means[Statistic::kNext];
+      masses.window = means[Statistic::kWindow];
+      masses.window_share = means.window_share();
+    }
   }
   const HeadPattern pattern = ClassifyHead(masses);
   diagnostics_->patterns[static_cast<size_t>(at)] = pattern.pattern;

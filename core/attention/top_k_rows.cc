@@ -11,7 +11,7 @@ namespace attnd {
 namespace {
 
 // Candidates are pruned when there are twice as many as wanted, and not for a few.
-size_t Capacity(int64_t k) { return static_cast<size_t>(std::max<int64_t>(2 * k, 64)); }
+size_t Capacity(int64_t k) { return static_cast<size_t>(std::max<int64_t>(2 * k, 16)); }
 
 }  // namespace
 
@@ -47,7 +47,10 @@ void TopKRows::AddWeights(int64_t r, const BlockVisibility& visible, int64_t beg
   Row& row = rows_[static_cast<size_t>(r)];
   if (row.at < 0 || row.not_a_number) return;
   const int64_t n = end - begin;
-  for (int64_t i = 0; (i = simd::FirstAbove(weights, i, n, row.bound)) < n; ++i) {
+  for (int64_t i = 0; i < n; ++i) {
+    // Before there are enough, every key is one.
+    if (row.bound >= 0) i = simd::FirstAbove(weights, i, n, row.bound);
+    if (i == n) break;
     if (weights[i] == 0 && !visible.Sees(r, i)) continue;
     row.candidates.push_back({weights[i], begin + i});
     if (row.candidates.size() == Capacity(plan_->top_k->k)) Prune(row);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "core/attention/simd_weights.h"
 
@@ -116,16 +117,22 @@ void WeightStatistics::Write(const Row& row, int64_t at) const {
   const auto set = [&](auto figure, double value) {
     data_->rows[static_cast<size_t>(figure)][at] = static_cast<float>(value);
   };
+  const bool placed = plan_->DiagnosesPositions(tile_.batch);
+  const auto set_placed = [&](Statistic s, double value) {
+    set(s, placed ? value : std::numeric_limits<double>::quiet_NaN());
+  };
   const double most = std::log(static_cast<double>(row.visible));
+  // Of the weights over their sum, of which a sink may have taken a part.
+  const double entropy = row.entropy / row.total + std::log(row.total);
   set(Statistic::kEntropy, row.entropy);
-  set(Statistic::kEvenness, row.visible > 1 ? row.entropy / most : 1);
-  set(Statistic::kDistance, row.distance);
+  set(Statistic::kEvenness, row.visible > 1 ? entropy / most : 1);
   set(Statistic::kLargest, static_cast<double>(row.largest));
-  set(Statistic::kSelf, row.self);
-  set(Statistic::kPrevious, row.previous);
-  set(Statistic::kNext, row.next);
   set(Statistic::kFirst, row.first);
-  set(Statistic::kWindow, row.window);
+  set_placed(Statistic::kDistance, row.distance);
+  set_placed(Statistic::kSelf, row.self);
+  set_placed(Statistic::kPrevious, row.previous);
+  set_placed(Statistic::kNext, row.next);
+  set_placed(Statistic::kWindow, row.window);
   set(RowFigure::kWindowShare, static_cast<double>(row.in_window) / static_cast<double>(row.visible));
   set(RowFigure::kLogVisible, most);
   set(RowFigure::kTotal, row.total);

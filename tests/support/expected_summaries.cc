@@ -78,7 +78,7 @@ AssertionResult Near(const std::string& what, float actual, const Figure& expect
 // Figures of a row whose weights are off by `off` at most.
 class RowFigures {
  public:
-  RowFigures(const OracleRow& row, const DiagnosticsOutput& asked, int64_t first_key, double off)
+  RowFigures(const OracleRow& row, const DiagnosticsOutput& asked, int64_t first_key, double off, bool placed)
       : row_(row), off_(off) {
     for (int64_t k = 0; k < row.keys; ++k) {
       if (row.Sees(k)) ++visible_;
@@ -98,11 +98,22 @@ class RowFigures {
     for (int64_t k = 0; k < row.keys; ++k) {
       if (row.Sees(k)) (*this)[Statistic::kDistance].tolerance += off * Distance(k);
     }
-    Set(Statistic::kEvenness, visible_ > 1 ? (*this)[Statistic::kEntropy].Over(log_visible()) : Figure{1, 0});
+    // With a sum below 1, the entropy of the weights over it; each is off by as much more.
+    const double total = row.Total();
+    Figure entropy = (*this)[Statistic::kEntropy].Over(total);
+    entropy.value += std::log(total);
+    entropy.tolerance += static_cast<double>(visible_) * off / total * (1 + std::abs(std::log(total)) + entropy.value);
+    Set(Statistic::kEvenness, visible_ > 1 ? entropy.Over(log_visible()) : Figure{1, 0});
+    if (placed) return;
+    for (const Statistic s :
+         {Statistic::kDistance, Statistic::kSelf, Statistic::kPrevious, Statistic::kNext, Statistic::kWindow}) {
+      Set(s, {std::numeric_limits<double>::quiet_NaN(), 0});
+    }
   }
 
   Figure& operator[](Statistic s) { return figures_[static_cast<size_t>(s)]; }
   [[nodiscard]] const Figure& operator[](size_t i) const { return figures_[i]; }
+  [[nodiscard]] const Figure& evenness() const { return figures_[static_cast<size_t>(Statistic::kEvenness)]; }
   [[nodiscard]] double log_visible() const { return std::log(static_cast<double>(visible_)); }
   [[nodiscard]] double window_share() const { return static_cast<double>(in_window_) / static_cast<double>(visible_); }
 
@@ -247,10 +258,12 @@ class Checker {
     double log_visible = 0;
     double window_share = 0;
     double counted = 0;
+    Figure evenness_sum;
     for (int64_t q = 0; q < static_cast<int64_t>(rows.size()); ++q) {
       const OracleRow& row = rows[static_cast<size_t>(q)];
       std::optional<RowFigures> figures;
-      if (row.Counts()) figures.emplace(row, asked, c_.KeyBegin(b), off_);
+      const bool placed = c_.options.alignment != Alignment::kUnset || c_.QueryCount(b) == c_.KeyCount(b);
+      if (row.Counts()) figures.emplace(row, asked, c_.KeyBegin(b), off_, placed);
       for (size_t i = 0; i < kStatistics; ++i) {
         if (figures) sums[i] += (*figures)[i];
         if (!asked.rows) continue;
@@ -262,13 +275,14 @@ class Checker {
       if (!figures) continue;
       ++counted;
       log_visible += figures->log_visible();
+      evenness_sum +=
+          {figures->evenness().value * figures->log_visible(), figures->evenness().tolerance * figures->log_visible()};
       window_share += figures->window_share();
     }
-    const auto entropy = static_cast<size_t>(Statistic::kEntropy);
     const auto evenness = static_cast<size_t>(Statistic::kEvenness);
     std::array<Figure, kStatistics> means = {};
     for (size_t i = 0; i < kStatistics; ++i) means[i] = counted > 0 ? sums[i].Over(counted) : Figure{nan, 0};
-    if (counted > 0) means[evenness] = log_visible > 0 ? sums[entropy].Over(log_visible) : Figure{1, 0};
+    if (counted > 0) means[evenness] = log_visible > 0 ? evenness_sum.Over(log_visible) : Figure{1, 0};
     const int64_t head = b * c_.dims.heads + h;
     for (size_t i = 0; i < kStatistics; ++i) {
       const float actual = result.heads[i].data.floats()[head];
@@ -305,7 +319,11 @@ class Checker {
         if (AssertionResult same = Near(absl::StrCat("column ", i), mass, {expected, off_}); !same) return same;
       }
     }
-    const auto mean = [&](Statistic s) { return means[static_cast<size_t>(s)].value; };
+    // Without positions, what goes by them decides nothing.
+    const auto mean = [&](Statistic s) {
+      const double value = means[static_cast<size_t>(s)].value;
+      return std::isnan(value) ? 0 : value;
+    };
     const auto strongest = std::max_element(masses.begin(), masses.end());
     const PatternMasses exact{.self = mean(Statistic::kSelf),
                               .previous = mean(Statistic::kPrevious),

@@ -32,6 +32,7 @@ RequestCase CaseOf(int64_t rows, int64_t keys, int64_t dim) {
   }
   AskForSummaries(1, c);
   c.outputs.diagnostics = DiagnosticsOutput{.rows = true};
+  c.options.alignment = Alignment::kBottomRight;
   return c;
 }
 
