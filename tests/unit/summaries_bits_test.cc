@@ -2,6 +2,7 @@
 // change no bit of anything else.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <functional>
@@ -78,6 +79,37 @@ bool SameBlock(const ResultTensor& all, const ResultTensor& alone, int64_t b) {
          (bytes == 0 || std::memcmp(all.data.data() + static_cast<size_t>(b) * bytes, alone.data.data(), bytes) == 0);
 }
 
+template <typename T>
+bool SamePart(const std::vector<T>& all, const std::vector<T>& alone, int64_t b) {
+  const auto n = static_cast<int64_t>(alone.size());
+  return static_cast<int64_t>(all.size()) >= (b + 1) * n && std::equal(alone.begin(), alone.end(), all.begin() + b * n);
+}
+
+// What a packed sequence has of heads does not depend on the others.
+TEST(SummariesBitsTest, ASequenceAloneEqualsThePackedOne) {
+  ForCases(7000, 2000, 100, [](RequestCase c) {
+    if (!c.packed()) return;
+    c.outputs.top_k.reset();
+    const auto all = RunForResult(c, {});
+    ASSERT_TRUE(all.ok());
+    size_t cells = 0;
+    for (int64_t b = 0; b < c.dims.batch; ++b) {
+      const auto alone = RunForResult(EntryOf(c, b), {});
+      ASSERT_TRUE(alone.ok());
+      for (size_t i = 0; i < kStatistics; ++i) {
+        EXPECT_TRUE(SameBlock(all->diagnostics->heads[i], alone->diagnostics->heads[i], b)) << i;
+      }
+      EXPECT_TRUE(SameBlock(all->diagnostics->column_mass, alone->diagnostics->column_mass, b));
+      EXPECT_TRUE(SamePart(all->diagnostics->column_keys, alone->diagnostics->column_keys, b));
+      EXPECT_TRUE(SamePart(all->diagnostics->patterns, alone->diagnostics->patterns, b));
+      const Buffer& mean = alone->heatmap->mean.data;
+      EXPECT_TRUE(mean.size() == 0 ||
+                  std::memcmp(all->heatmap->mean.data.data() + cells, mean.data(), mean.size()) == 0);
+      cells += mean.size();
+    }
+  });
+}
+
 TEST(SummariesBitsTest, AnEntryAloneEqualsTheEntryInABatch) {
   ForCases(2000, 1000, 100, [](RequestCase c) {
     if (c.packed()) return;
@@ -97,6 +129,9 @@ TEST(SummariesBitsTest, AnEntryAloneEqualsTheEntryInABatch) {
       EXPECT_TRUE(SameBlock(all->top_k->weights, alone->top_k->weights, b));
       EXPECT_TRUE(SameBlock(all->heatmap->mean, alone->heatmap->mean, b));
       EXPECT_TRUE(SameBlock(all->heatmap->max, alone->heatmap->max, b));
+      EXPECT_TRUE(SamePart(all->top_k->keys, alone->top_k->keys, b));
+      EXPECT_TRUE(SamePart(all->diagnostics->column_keys, alone->diagnostics->column_keys, b));
+      EXPECT_TRUE(SamePart(all->diagnostics->patterns, alone->diagnostics->patterns, b));
     }
   });
 }
@@ -110,17 +145,32 @@ TEST(SummariesBitsTest, AskingForOneChangesNoOther) {
     plain.outputs.diagnostics.reset();
     plain.outputs.heatmap.reset();
     EXPECT_TRUE(SameResults(RunCase(plain, {}), RunCase(c, {})));
-    RequestCase statistics = c;
-    statistics.outputs.weights.reset();
-    statistics.outputs.top_k.reset();
-    statistics.outputs.heatmap.reset();
+    RequestCase statistics = plain;
+    statistics.outputs.diagnostics = c.outputs.diagnostics;
     const auto one = RunForResult(statistics, {});
     ASSERT_TRUE(one.ok());
+    const DiagnosticsResult& a = *all->diagnostics;
+    const DiagnosticsResult& o = *one->diagnostics;
     for (size_t i = 0; i < kStatistics; ++i) {
-      EXPECT_TRUE(SameBlock(all->diagnostics->heads[i], one->diagnostics->heads[i], 0)) << i;
+      EXPECT_TRUE(SameBlock(a.heads[i], o.heads[i], 0)) << i;
+      EXPECT_TRUE(!a.rows || SameBlock((*a.rows)[i], (*o.rows)[i], 0)) << i;
     }
-    EXPECT_EQ(all->diagnostics->column_keys, one->diagnostics->column_keys);
-    EXPECT_TRUE(SameBlock(all->diagnostics->column_mass, one->diagnostics->column_mass, 0));
+    EXPECT_EQ(a.column_keys, o.column_keys);
+    EXPECT_EQ(a.patterns, o.patterns);
+    EXPECT_TRUE(SameBlock(a.column_mass, o.column_mass, 0));
+    RequestCase top_k = plain;
+    top_k.outputs.weights.reset();
+    top_k.outputs.top_k = c.outputs.top_k;
+    const auto largest = RunForResult(top_k, {});
+    ASSERT_TRUE(largest.ok());
+    EXPECT_TRUE(SameBlock(all->top_k->weights, largest->top_k->weights, 0));
+    EXPECT_EQ(all->top_k->keys, largest->top_k->keys);
+    RequestCase heatmap = plain;
+    heatmap.outputs.heatmap = c.outputs.heatmap;
+    const auto cells = RunForResult(heatmap, {});
+    ASSERT_TRUE(cells.ok());
+    EXPECT_TRUE(SameBlock(all->heatmap->mean, cells->heatmap->mean, 0));
+    EXPECT_TRUE(SameBlock(all->heatmap->max, cells->heatmap->max, 0));
   });
 }
 
