@@ -173,6 +173,20 @@ TEST_P(ExplainTest, IsWhatTheResultsAreMadeOf) {
   }
 }
 
+// So many keys are cut into parts that several workers share, whose sums are merged.
+TEST_P(ExplainTest, SplitEntriesToo) {
+  for (const auto& [rows, keys] : {std::pair<int64_t, int64_t>{1, 20000}, std::pair<int64_t, int64_t>{7, 9001}}) {
+    RequestCase c;
+    c.dims = {.batch = 1, .heads = 1, .kv_heads = 1, .q_len = rows, .kv_len = keys, .head_dim = 8, .value_dim = 8};
+    for (const auto& [tensor, len] : {std::pair{&c.query, rows}, std::pair{&c.key, keys}, std::pair{&c.value, keys}}) {
+      tensor->shape = {1, 1, len, 8};
+      for (int64_t i = 0; i < len * 8; ++i) tensor->numbers.push_back(static_cast<float>(i * 7919 % 1009) / 400 - 1);
+    }
+    const AttentionResult explained = Compute(Explained(c), GetParam());
+    ExpectSameAsAskedFor(c, GetParam(), explained);
+  }
+}
+
 // Queries, keys and values as they came, in float32 and in their shapes.
 TEST_P(ExplainTest, ShowsInputsAsTheProductsTakeThem) {
   for (uint64_t seed = 1; seed <= 200; ++seed) {
