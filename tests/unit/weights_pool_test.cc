@@ -155,7 +155,7 @@ TEST(WeightsStatisticsTest, CountsRowsWithWeightsOnly) {
   const HeadFindings none = Find(2, {0, 0, kNan, kNan}, {1, 1, 1, 1});
   EXPECT_EQ(none.pattern.pattern, Pattern::kEmpty);
   EXPECT_TRUE(std::isnan(none.entropy));
-  EXPECT_TRUE(std::isnan(Find(1, {1}, {1}).evenness));
+  EXPECT_TRUE(std::isnan(none.evenness));
 }
 
 TEST(WeightsStatisticsTest, GoesByPositionsIfTheyAreKnown) {
@@ -167,11 +167,21 @@ TEST(WeightsStatisticsTest, GoesByPositionsIfTheyAreKnown) {
   EXPECT_EQ(Find(3, weights, all, std::nullopt).pattern.pattern, Pattern::kMixed);
 }
 
-TEST(WeightsStatisticsTest, TheFirstKeyIsTheFirstThatIsVisible) {
+TEST(WeightsStatisticsTest, RowsThatSeeOneKeyAreEven) {
+  EXPECT_EQ(Find(1, {1}, {1}).evenness, 1);
+  const HeadFindings findings = Find(4, {1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1},
+                                     {1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1}, std::nullopt);
+  EXPECT_EQ(findings.evenness, 1);
+  EXPECT_EQ(findings.pattern.pattern, Pattern::kUniform);
+}
+
+TEST(WeightsStatisticsTest, TheFirstKeyIsKeyZeroThoughNoRowSeesIt) {
   const std::vector<double> weights = {0, 0.9, 0.1, 0, 0.9, 0.1, 0, 0.9, 0.1};
   const std::vector<uint8_t> padded = {0, 1, 1, 0, 1, 1, 0, 1, 1};
-  EXPECT_EQ(Find(3, weights, padded).pattern.pattern, Pattern::kSink);
+  EXPECT_EQ(Find(3, weights, padded).pattern.pattern, Pattern::kColumn);
   EXPECT_EQ(Find(3, weights, std::vector<uint8_t>(9, 1)).pattern.pattern, Pattern::kColumn);
+  const std::vector<double> sink = {0.9, 0.1, 0, 0.9, 0.1, 0, 0.9, 0.1, 0};
+  EXPECT_EQ(Find(3, sink, std::vector<uint8_t>(9, 1)).pattern.pattern, Pattern::kSink);
   EXPECT_FLOAT_EQ(Find(3, weights, padded).pattern.score, 0.9F);
 }
 

@@ -23,11 +23,9 @@ double Entropy(const WeightsRow& row) {
 }  // namespace
 
 WeightsStatistics::WeightsStatistics(int64_t kv_len, std::optional<int64_t> offset)
-    : offset_(offset), columns_(static_cast<size_t>(kv_len)), first_key_(kv_len) {}
+    : offset_(offset), columns_(static_cast<size_t>(kv_len)) {}
 
 void WeightsStatistics::Add(int64_t query, const WeightsRow& row) {
-  const auto first = std::find_if(row.visible.begin(), row.visible.end(), [](uint8_t v) { return v != 0; });
-  first_key_ = std::min(first_key_, static_cast<int64_t>(first - row.visible.begin()));
   // NaN makes the sum NaN.
   const double sum = std::accumulate(row.weights.begin(), row.weights.end(), 0.0);
   if (!std::isfinite(sum) || sum <= 0) return;
@@ -61,8 +59,8 @@ HeadFindings WeightsStatistics::Find() const {
   PatternMasses means = masses_;
   for (double* mass : {&means.self, &means.previous, &means.next, &means.window, &means.window_share}) *mass /= rows;
   means.column = *strongest / rows;
-  means.column_is_first = strongest - columns_.begin() == first_key_;
-  means.evenness = largest_entropy_ > 0 ? entropy_ / largest_entropy_ : kUnknown;
+  means.column_is_first = strongest == columns_.begin();
+  means.evenness = largest_entropy_ > 0 ? entropy_ / largest_entropy_ : 1;
   return {ClassifyHead(means), entropy_ / rows, means.evenness};
 }
 

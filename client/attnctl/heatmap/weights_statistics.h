@@ -16,7 +16,7 @@ struct HeadFindings {
   HeadPattern pattern;
   // In nats; NaN if no row counts.
   double entropy = 0;
-  // NaN likewise, and where every row sees one key.
+  // NaN likewise; 1 where every row sees one key.
   double evenness = 0;
 };
 
@@ -24,7 +24,8 @@ struct HeadFindings {
 class WeightsStatistics {
  public:
   // Query i is at the position of key i + *offset; if there is no offset nobody knows the
-  // positions, and no pattern that goes by them is found.
+  // positions, and no pattern that goes by them is found. The first key used, which can be a
+  // sink, is key 0.
   WeightsStatistics(int64_t kv_len, std::optional<int64_t> offset);
 
   void Add(int64_t query, const WeightsRow& row);
@@ -42,8 +43,6 @@ class WeightsStatistics {
   // Means times rows_.
   PatternMasses masses_;
   std::vector<double> columns_;
-  // The first key that some row sees.
-  int64_t first_key_;
 };
 
 }  // namespace attnd::attnctl
