@@ -17,16 +17,26 @@ struct Range {
   char32_t last;
 };
 
-constexpr std::array<Range, 8> kNotShown = {{
+constexpr std::array<Range, 17> kNotShown = {{
     {0x00, 0x1F},
     {0x7F, 0x9F},
+    {0x00AD, 0x00AD},
+    {0x034F, 0x034F},
     {0x061C, 0x061C},
+    {0x115F, 0x1160},
+    {0x17B4, 0x17B5},
+    {0x180E, 0x180E},
     // Marks, embeddings and isolates of direction; separators of lines.
     {0x200B, 0x200F},
     {0x2028, 0x202E},
     {0x2060, 0x206F},
+    {0x3164, 0x3164},
     {0xFEFF, 0xFEFF},
+    {0xFFA0, 0xFFA0},
     {0xFFF0, 0xFFFC},
+    {0x1D173, 0x1D17A},
+    // Tags.
+    {0xE0000, 0xE007F},
 }};
 
 unsigned char ByteAt(std::string_view text, size_t at) { return static_cast<unsigned char>(text[at]); }

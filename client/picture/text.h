@@ -15,8 +15,9 @@ namespace attnd::picture {
 [[nodiscard]] std::string EncodeUtf8(std::u32string_view characters);
 
 // Well-formed UTF-8 of at most `most` characters, an ellipsis included if something is left
-// out. A line's end, a tab and spaces that are the whole text have symbols; what else cannot
-// be seen, steers the direction of text or is not allowed in XML becomes U+FFFD.
+// out. A line's end, a tab and spaces that are the whole text have symbols. Control and
+// format characters, fillers, tags, and what is not allowed in XML become U+FFFD; spaces of
+// other kinds and variation selectors stay.
 [[nodiscard]] std::string Displayable(std::string_view text, size_t most = 200);
 
 }  // namespace attnd::picture

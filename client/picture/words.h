@@ -10,7 +10,7 @@
 
 namespace attnd::picture {
 
-// One pair per cell, so that cell i is query or key i.
+// Whether cells stand for several pairs; if not, cell i is query or key i.
 [[nodiscard]] inline bool IsPooled(const HeadMap& head) { return !head.max.empty(); }
 
 // Queries or keys from `first` to before `last`.

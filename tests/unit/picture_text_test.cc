@@ -52,6 +52,14 @@ TEST(DisplayableTest, ReplacesWhatSteersOrEndsText) {
   EXPECT_EQ(Displayable("\u202e\u2028\u200b\ufeff\uffff"), "\ufffd\ufffd\ufffd\ufffd\ufffd");
 }
 
+TEST(DisplayableTest, ReplacesWhatHasNoShape) {
+  for (const char* text : {"\u00ad", "\u034f", "\u115f", "\u17b4", "\u180e", "\u3164", "\uffa0", "\U0001d173",
+                           "\U000e0001", "\U000e007f"}) {
+    EXPECT_EQ(Displayable(text), "\ufffd") << testing::PrintToString(text);
+  }
+  EXPECT_EQ(Displayable("\u00a0a\ufe0f\U000e0100"), "\u00a0a\ufe0f\U000e0100");
+}
+
 TEST(DisplayableTest, LeavesOutWhatIsTooMuch) {
   EXPECT_EQ(Displayable("abcd", 4), "abcd");
   EXPECT_EQ(Displayable("abcde", 4), "abc\u2026");
