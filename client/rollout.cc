@@ -19,24 +19,25 @@ namespace {
 // all of them.
 constexpr size_t kRowsAtOnce = 16;
 
-absl::Status BadLayer(size_t index, const std::string& problem) {
-  return absl::InvalidArgumentError(absl::StrCat("rollout: layer ", index, ": ", problem));
+absl::Status BadLayer(int64_t number, const std::string& problem) {
+  return absl::InvalidArgumentError(absl::StrCat("rollout: layer ", number, ": ", problem));
 }
 
 absl::Status CheckLayer(std::span<const RolloutLayer> layers, size_t index) {
   const RolloutLayer& layer = layers[index];
-  if (layer.heads < 1 || layer.len < 1) return BadLayer(index, "has no weights");
+  const int64_t number = layer.number.value_or(static_cast<int64_t>(index));
+  if (layer.heads < 1 || layer.len < 1) return BadLayer(number, "has no weights");
   if (layer.len != layers.front().len) {
-    return BadLayer(index, absl::StrCat("has length ", layer.len, ", the first one ", layers.front().len));
+    return BadLayer(number, absl::StrCat("has length ", layer.len, ", the first one ", layers.front().len));
   }
   const auto count = Product(std::array{layer.heads, layer.len, layer.len});
   if (!count.has_value() || static_cast<size_t>(*count) != layer.weights.size()) {
-    return BadLayer(index, absl::StrCat(layer.weights.size(), " weights are not ", layer.heads, " heads of ", layer.len,
-                                        " x ", layer.len));
+    return BadLayer(number, absl::StrCat(layer.weights.size(), " weights are not ", layer.heads, " heads of ",
+                                         layer.len, " x ", layer.len));
   }
   const bool fit = std::all_of(layer.weights.begin(), layer.weights.end(),
                                [](double weight) { return weight >= 0 && std::isfinite(weight); });
-  return fit ? absl::OkStatus() : BadLayer(index, "a weight is negative or not finite");
+  return fit ? absl::OkStatus() : BadLayer(number, "a weight is negative or not finite");
 }
 
 // The mean over the heads with the residual connection, rows summing to 1.

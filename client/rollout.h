@@ -5,6 +5,7 @@
 #define ATTND_CLIENT_ROLLOUT_H_
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -17,6 +18,8 @@ struct RolloutLayer {
   int64_t heads = 0;
   int64_t len = 0;
   std::span<const double> weights;
+  // What errors call it; unset: its place, counted from 0.
+  std::optional<int64_t> number = std::nullopt;
 };
 
 // A_n ... A_1, [len, len], for layers from the first to the last, where A is the mean over the

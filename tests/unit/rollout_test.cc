@@ -98,6 +98,8 @@ TEST(RolloutTest, RefusesWhatDoesNotFit) {
   EXPECT_THAT(AttentionRollout(std::vector<RolloutLayer>{{1, 2, negative}}), IsError(kInvalid, "negative"));
   const std::vector<double> unknown = {1, 0, std::numeric_limits<double>::quiet_NaN(), 1};
   EXPECT_THAT(AttentionRollout(std::vector<RolloutLayer>{{1, 2, unknown}}), IsError(kInvalid, "not finite"));
+  EXPECT_THAT(AttentionRollout(std::vector<RolloutLayer>{{1, 2, four, 3}, {1, 2, unknown, 7}}),
+              IsError(kInvalid, "rollout: layer 7: a weight"));
 }
 
 }  // namespace

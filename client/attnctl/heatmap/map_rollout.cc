@@ -55,7 +55,7 @@ absl::StatusOr<DrawnMap> DrawRollout(WeightsReader* reader, const WeightsVisibil
   for (const int64_t layer : grid.layers) means.push_back(MeanOverHeads(reader, grid, layer));
   std::vector<RolloutLayer> layers;
   layers.reserve(means.size());
-  for (const auto& mean : means) layers.push_back({1, len, mean});
+  for (size_t i = 0; i < means.size(); ++i) layers.push_back({1, len, means[i], grid.layers[i]});
   auto rollout = AttentionRollout(layers);
   if (!rollout.ok()) return rollout.status();
 
