@@ -29,6 +29,13 @@ absl::Status ReadList(const char* flag, const std::string& text, std::vector<int
   return status.ok() ? status : Wrong(flag, std::string(status.message()));
 }
 
+// The flag that gave the option.
+std::string FlagOf(const std::string& name) {
+  const OptionRule* rule = FindOptionRule(CaseKind::kAttend, name);
+  if (rule == nullptr) rule = FindOptionRule(CaseKind::kMultiHead, name);
+  return rule == nullptr ? FlagName(name) : CaseFlagName(*rule);
+}
+
 absl::Status CheckNumbers(const HeatmapFlags& flags) {
   const MapOptions& options = flags.options;
   if (options.cells.has_value() && (*options.cells < 1 || *options.cells > kMaxCells)) {
@@ -62,7 +69,7 @@ absl::Status CheckFile(HeatmapFlags* flags) {
     return Wrong("--from", "a file of weights, or a case, but not both");
   }
   for (const auto& [name, values] : source.flags) {
-    if (name != "causal") return Wrong(FlagName(name), "is for cases, not for --from");
+    if (name != "causal") return Wrong(FlagOf(name), "is for cases, not for --from");
     flags->file.visibility.causal = values.back();
   }
   flags->file.visibility.zeros_hidden = flags->zeros == "hidden";
@@ -79,7 +86,7 @@ absl::Status Renamed(const absl::Status& status) {
 
 absl::Status CheckFlagsOfKind(const CaseSource& source) {
   for (const auto& [name, values] : source.flags) {
-    if (FindOptionRule(source.kind, name) == nullptr) return Wrong(FlagName(name), "goes without --multihead");
+    if (FindOptionRule(source.kind, name) == nullptr) return Wrong(FlagOf(name), "goes without --multihead");
   }
   if (source.kind == CaseKind::kMultiHead || source.weights.weights.empty()) return absl::OkStatus();
   return Wrong("--weights", "goes with --multihead");

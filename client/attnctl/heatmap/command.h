@@ -39,6 +39,9 @@ struct HeatmapFlags {
   std::string save;
 };
 
+// What the flag of a case's option is called here, where --heads says which ones are shown.
+std::string CaseFlagName(const OptionRule& rule);
+
 // Adds the command and its flags to `app`.
 void AddHeatmap(CLI::App* app, HeatmapFlags* flags);
 

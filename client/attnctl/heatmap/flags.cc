@@ -1,4 +1,4 @@
-// The part of heatmap_command.h that reads the command line.
+// The part of heatmap/command.h that reads the command line.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <set>
@@ -80,11 +80,6 @@ void AddFile(CLI::App* command, HeatmapFlags* flags) {
       ->group(kFile);
 }
 
-// What the option is called here, where --heads says which ones are shown.
-std::string FlagOf(const OptionRule& rule) {
-  return std::string_view(rule.name) == "heads" ? "--query-heads" : FlagName(rule);
-}
-
 void AddCase(CLI::App* command, HeatmapFlags* flags) {
   CaseSource& source = flags->source;
   command->add_option("--input", source.input, "a case, as of attnctl attend --input")
@@ -98,8 +93,8 @@ void AddCase(CLI::App* command, HeatmapFlags* flags) {
   std::set<std::string> added;
   for (const CaseKind kind : {CaseKind::kAttend, CaseKind::kMultiHead}) {
     for (const OptionRule& rule : OptionRules(kind)) {
-      if (std::string_view(rule.group) == kOutputs || !added.insert(FlagOf(rule)).second) continue;
-      CLI::Option* option = AddOption(rule, FlagOf(rule), command, &source.flags);
+      if (std::string_view(rule.group) == kOutputs || !added.insert(CaseFlagName(rule)).second) continue;
+      CLI::Option* option = AddOption(rule, CaseFlagName(rule), command, &source.flags);
       if (kind == CaseKind::kMultiHead) option->needs(multihead);
     }
   }
@@ -107,6 +102,10 @@ void AddCase(CLI::App* command, HeatmapFlags* flags) {
 }
 
 }  // namespace
+
+std::string CaseFlagName(const OptionRule& rule) {
+  return std::string_view(rule.name) == "heads" ? "--query-heads" : FlagName(rule);
+}
 
 void AddHeatmap(CLI::App* app, HeatmapFlags* flags) {
   CLI::App* command = app->add_subcommand("heatmap", "draw attention weights, of a file or computed by a server");
