@@ -227,7 +227,8 @@ std::string DescribeRows(const std::string& title, const Form& form, const codec
 std::string DescribeHeads(const std::string& name, const Form& form, const codec::ReplyTensor& tensor) {
   const auto& lengths = name == "query" ? form.options.q_lengths : form.options.kv_lengths;
   const Stacks stacks = form.layout == Layout::kPacked ? StackPackedRows(tensor, lengths) : StackHeadsFirst(tensor);
-  return DescribeTensor(name + " (projected)", tensor, stacks, form.tokens, {}) + "\n";
+  const Labels& tokens = name == "query" ? form.tokens : form.key_tokens;
+  return DescribeTensor(name + " (projected)", tensor, stacks, tokens, {}) + "\n";
 }
 
 // Weights or scores, of the listed rows or of all.
@@ -278,11 +279,11 @@ std::string DescribeServer(const codec::AttendReply& reply) {
 std::string DescribeSummaries(const Form& form, const codec::AttendReply& reply) {
   std::string text;
   if (reply.top_k.has_value()) {
-    text += DescribeTopK(*reply.top_k, form.outputs.top_k.value_or(TopKOutput()), form.tokens) + "\n";
+    text += DescribeTopK(*reply.top_k, form.outputs.top_k.value_or(TopKOutput()), form.tokens, form.key_tokens) + "\n";
   }
   if (reply.diagnostics.has_value()) {
     const DiagnosticsOutput asked = form.outputs.diagnostics.value_or(DiagnosticsOutput());
-    text += DescribeDiagnostics(*reply.diagnostics, asked, form.tokens) + "\n";
+    text += DescribeDiagnostics(*reply.diagnostics, asked, form.tokens, form.key_tokens) + "\n";
   }
   return reply.heatmap.has_value() ? text + DescribeHeatmap(*reply.heatmap) + "\n" : text;
 }

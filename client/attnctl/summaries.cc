@@ -55,23 +55,23 @@ std::string Heading(const Heads& heads, int64_t b, std::optional<int64_t> head) 
   return parts.empty() ? "" : absl::StrCat(absl::StrJoin(parts, ", "), "\n");
 }
 
-std::string TopKLine(std::span<const float> weights, std::span<const int64_t> keys, const Tokens& tokens) {
+std::string TopKLine(std::span<const float> weights, std::span<const int64_t> keys, const Tokens& key_tokens) {
   std::vector<std::string> parts;
   for (size_t i = 0; i < weights.size(); ++i) {
     const float weight = weights[i];
     if (std::isnan(weight)) return "nan";
     if (keys[i] < 0) break;
-    parts.push_back(absl::StrCat(NameOf(tokens, keys[i]), tokens.empty() ? ": " : " ", Number(weight)));
+    parts.push_back(absl::StrCat(NameOf(key_tokens, keys[i]), key_tokens.empty() ? ": " : " ", Number(weight)));
   }
   return parts.empty() ? "no visible key" : absl::StrJoin(parts, ", ");
 }
 
 // Of the strongest keys of a head, "0 The (.83), 3 (.05)".
-std::string StrongestKeys(std::span<const float> masses, std::span<const int64_t> keys, const Tokens& tokens) {
+std::string StrongestKeys(std::span<const float> masses, std::span<const int64_t> keys, const Tokens& key_tokens) {
   std::vector<std::string> parts;
   for (size_t i = 0; i < masses.size(); ++i) {
     if (keys[i] < 0) break;
-    const std::string token = tokens.empty() ? "" : absl::StrCat(" ", NameOf(tokens, keys[i]));
+    const std::string token = key_tokens.empty() ? "" : absl::StrCat(" ", NameOf(key_tokens, keys[i]));
     parts.push_back(absl::StrCat(keys[i], token, " (", Share(masses[i]), ")"));
   }
   return absl::StrJoin(parts, ", ");
@@ -130,25 +130,25 @@ std::string PatternCounts(const std::vector<std::string>& patterns) {
 }
 
 std::vector<std::string> HeadLine(const codec::DiagnosticsReply& diagnostics, int64_t head, int64_t at,
-                                  const Tokens& tokens) {
+                                  const Tokens& key_tokens) {
   const auto i = static_cast<size_t>(at);
   std::vector<std::string> line = {absl::StrCat(head), diagnostics.patterns[i],
                                    Number(diagnostics.pattern_scores.values[i])};
   for (const codec::ReplyTensor& tensor : diagnostics.heads) line.push_back(Number(tensor.values[i]));
   const size_t columns = diagnostics.column_keys.size() / diagnostics.patterns.size();
   line.push_back(StrongestKeys(std::span(diagnostics.column_mass.values).subspan(i * columns, columns),
-                               std::span(diagnostics.column_keys).subspan(i * columns, columns), tokens));
+                               std::span(diagnostics.column_keys).subspan(i * columns, columns), key_tokens));
   return line;
 }
 
 std::string HeadTables(const codec::DiagnosticsReply& diagnostics, const Heads& heads, const DiagnosticsOutput& asked,
-                       const Tokens& tokens) {
+                       const Tokens& key_tokens) {
   std::string text;
   for (int64_t b = 0; b < heads.batch; ++b) {
     Lines lines = {TitlesBetween({"head", "pattern", "score"}, asked)};
     lines.front().emplace_back("strongest keys");
     for (int64_t head = 0; head < heads.heads; ++head) {
-      lines.push_back(HeadLine(diagnostics, head, b * heads.heads + head, tokens));
+      lines.push_back(HeadLine(diagnostics, head, b * heads.heads + head, key_tokens));
     }
     absl::StrAppend(&text, Heading(heads, b, std::nullopt), FormatColumns(lines, {1, lines.front().size() - 1}));
   }
@@ -185,7 +185,8 @@ std::string DescribeRows(const codec::StatisticsReply& rows, const DiagnosticsOu
 
 }  // namespace
 
-std::string DescribeTopK(const codec::TopKReply& top_k, const TopKOutput& asked, const Tokens& tokens) {
+std::string DescribeTopK(const codec::TopKReply& top_k, const TopKOutput& asked, const Tokens& tokens,
+                         const Tokens& key_tokens) {
   const auto& shape = top_k.weights.shape;
   const std::span<const float> weights(top_k.weights.values);
   std::string text = absl::StrCat("top ", asked.k, " of each row ", ShapeString(shape), "\n");
@@ -204,7 +205,7 @@ std::string DescribeTopK(const codec::TopKReply& top_k, const TopKOutput& asked,
       const int64_t query = listed ? asked.rows[static_cast<size_t>(row)] : row;
       const size_t at = static_cast<size_t>(i * rows + row) * k;
       lines.push_back(
-          {NameOf(tokens, query), TopKLine(weights.subspan(at, k), std::span(top_k.keys).subspan(at, k), tokens)});
+          {NameOf(tokens, query), TopKLine(weights.subspan(at, k), std::span(top_k.keys).subspan(at, k), key_tokens)});
     }
     absl::StrAppend(&text, Heading(heads, i / heads.heads, i % heads.heads), FormatColumns(lines, {0, 1}));
   }
@@ -212,7 +213,7 @@ std::string DescribeTopK(const codec::TopKReply& top_k, const TopKOutput& asked,
 }
 
 std::string DescribeDiagnostics(const codec::DiagnosticsReply& diagnostics, const DiagnosticsOutput& asked,
-                                const Tokens& tokens) {
+                                const Tokens& tokens, const Tokens& key_tokens) {
   std::string text = absl::StrCat("diagnostics ", ShapeString(diagnostics.pattern_scores.shape), "\n");
   const auto heads = HeadsOf(diagnostics);
   if (!heads.has_value()) {
@@ -220,7 +221,7 @@ std::string DescribeDiagnostics(const codec::DiagnosticsReply& diagnostics, cons
   } else if (heads->count() > kMaxHeads) {
     text += PatternCounts(diagnostics.patterns) + SummarizeRows(diagnostics.heads);
   } else {
-    text += HeadTables(diagnostics, *heads, asked, tokens);
+    text += HeadTables(diagnostics, *heads, asked, key_tokens);
   }
   return diagnostics.rows.has_value() ? absl::StrCat(text, "\n", DescribeRows(*diagnostics.rows, asked, tokens)) : text;
 }

@@ -142,19 +142,26 @@ TEST(SummaryOptionsTest, AnNpyFileHasNoPlaceForThem) {
 
 TEST(DescribeTopKTest, NamesTokensOrNumbersThem) {
   codec::TopKReply top_k{Tensor({1, 1, 2, 2}, {0.497F, 0.301F, 0.6F, 0}), {1, 2, 0, -1}};
-  EXPECT_EQ(DescribeTopK(top_k, {.k = 2, .rows = {1, 0}}, {"The", "cat", "sat"}),
+  EXPECT_EQ(DescribeTopK(top_k, {.k = 2, .rows = {1, 0}}, {"The", "cat", "sat"}, {"The", "cat", "sat"}),
             "top 2 of each row [1, 1, 2, 2]\n"
             "  cat  cat 0.497, sat 0.301\n"
             "  The  The 0.600\n");
-  EXPECT_EQ(DescribeTopK(top_k, {.k = 2, .rows = {}}, {}),
+  EXPECT_EQ(DescribeTopK(top_k, {.k = 2, .rows = {}}, {}, {}),
             "top 2 of each row [1, 1, 2, 2]\n"
             "  0  1: 0.497, 2: 0.301\n"
             "  1  0: 0.600\n");
 }
 
+TEST(DescribeTopKTest, KeysHaveNamesOfTheirOwn) {
+  const codec::TopKReply top_k{Tensor({1, 1, 1, 2}, {0.6F, 0.4F}), {0, 1}};
+  EXPECT_EQ(DescribeTopK(top_k, {.k = 2, .rows = {}}, {"cat"}, {"sat", "zeros"}),
+            "top 2 of each row [1, 1, 1, 2]\n"
+            "  cat  sat 0.600, zeros 0.400\n");
+}
+
 TEST(DescribeTopKTest, SaysWhatRowsWithoutWeightsAre) {
   codec::TopKReply top_k{Tensor({2, 1, 1}, {kNan, 0}), {-1, -1}};
-  EXPECT_EQ(DescribeTopK(top_k, {.k = 1, .rows = {}}, {}),
+  EXPECT_EQ(DescribeTopK(top_k, {.k = 1, .rows = {}}, {}, {}),
             "top 1 of each row [2, 1, 1]\n"
             "head 0\n  0  nan\n"
             "head 1\n  0  no visible key\n");
@@ -162,41 +169,50 @@ TEST(DescribeTopKTest, SaysWhatRowsWithoutWeightsAre) {
 
 TEST(DescribeTopKTest, SummarizesWhatIsLargeOrOdd) {
   codec::TopKReply top_k{Tensor({1, 1, 257, 1}, std::vector<float>(257, 0.5F)), std::vector<int64_t>(257, 0)};
-  EXPECT_THAT(DescribeTopK(top_k, {.k = 1, .rows = {}}, {}), HasSubstr("min 0.5, mean 0.5, max 0.5 over 257 values"));
+  EXPECT_THAT(DescribeTopK(top_k, {.k = 1, .rows = {}}, {}, {}),
+              HasSubstr("min 0.5, mean 0.5, max 0.5 over 257 values"));
   top_k = {Tensor({1, 1, 1, 1}, {0.5F}), {}};
-  EXPECT_THAT(DescribeTopK(top_k, {.k = 1, .rows = {}}, {}), HasSubstr("over 1 values"));
+  EXPECT_THAT(DescribeTopK(top_k, {.k = 1, .rows = {}}, {}, {}), HasSubstr("over 1 values"));
   top_k = {Tensor({1, 1, 0, 1}, {}), {}};
-  EXPECT_THAT(DescribeTopK(top_k, {.k = 1, .rows = {}}, {}), HasSubstr("no values"));
+  EXPECT_THAT(DescribeTopK(top_k, {.k = 1, .rows = {}}, {}, {}), HasSubstr("no values"));
 }
 
 TEST(DescribeDiagnosticsTest, IsATablePerBatchEntry) {
   EXPECT_EQ(
-      DescribeDiagnostics(TwoHeads(), {.rows = false, .window = 2}, {"The", "cat", "sat"}),
+      DescribeDiagnostics(TwoHeads(), {.rows = false, .window = 2}, {"The", "cat", "sat"}, {"The", "cat", "sat"}),
       "diagnostics [1, 2]\n"
       "  head  pattern  score  entropy  evenness  distance  largest   self  previous   next  first 4  window 2  "
       "strongest keys\n"
       "     0  sink     0.830    0.100     0.200     0.300    0.400  0.500     0.600  0.700    0.800     0.900  "
       "0 The (.83), 2 sat (.05)\n"
       "     1  empty    0.000      nan     1.200     1.300    1.400  1.500     1.600  1.700    1.800     1.900\n");
-  EXPECT_THAT(DescribeDiagnostics(TwoHeads(), {}, {}), HasSubstr("0 (.83), 2 (.05)\n"));
+  EXPECT_THAT(DescribeDiagnostics(TwoHeads(), {}, {}, {}), HasSubstr("0 (.83), 2 (.05)\n"));
 
   codec::DiagnosticsReply two = TwoHeads();
   for (auto& tensor : two.heads) tensor.shape = {2, 1};
   two.pattern_scores.shape = {2, 1};
-  EXPECT_THAT(DescribeDiagnostics(two, {}, {}), HasSubstr("batch 1\n  head  pattern"));
+  EXPECT_THAT(DescribeDiagnostics(two, {}, {}, {}), HasSubstr("batch 1\n  head  pattern"));
+}
+
+TEST(DescribeDiagnosticsTest, KeysHaveNamesOfTheirOwn) {
+  codec::DiagnosticsReply diagnostics = TwoHeads();
+  diagnostics.rows = Statistics({1, 2, 1}, 2);
+  const std::string text = DescribeDiagnostics(diagnostics, {.rows = true}, {"cat"}, {"sat", "on", "zeros"});
+  EXPECT_THAT(text, HasSubstr("0 sat (.83), 2 zeros (.05)\n"));
+  EXPECT_THAT(text, HasSubstr("\n  cat    0.100"));
 }
 
 TEST(DescribeDiagnosticsTest, HasRowsWhereTheyAreFew) {
   codec::DiagnosticsReply diagnostics = TwoHeads();
   diagnostics.rows = Statistics({1, 2, 2}, 4);
-  EXPECT_THAT(DescribeDiagnostics(diagnostics, {.rows = true}, {"The", "cat", "sat"}),
+  EXPECT_THAT(DescribeDiagnostics(diagnostics, {.rows = true}, {"The", "cat", "sat"}, {"The", "cat", "sat"}),
               HasSubstr("diagnostics of rows [1, 2, 2]\n"
                         "head 0\n"
                         "  row  entropy  evenness  distance  largest   self  previous   next  first 4  window 4\n"
                         "  The    0.100     0.200     0.300    0.400  0.500     0.600  0.700    0.800     0.900\n"
                         "  cat    1.100"));
   diagnostics.rows = Statistics({1, 2, 40}, 80);
-  EXPECT_THAT(DescribeDiagnostics(diagnostics, {.rows = true}, {}),
+  EXPECT_THAT(DescribeDiagnostics(diagnostics, {.rows = true}, {}, {}),
               HasSubstr("diagnostics of rows [1, 2, 40]\n  entropy        min 0.1, "));
 }
 
@@ -206,18 +222,18 @@ TEST(DescribeDiagnosticsTest, CountsPatternsOfManyHeads) {
   diagnostics.patterns.assign(399, "sink");
   diagnostics.patterns.emplace_back("mixed");
   diagnostics.pattern_scores = Tensor({2, 200}, std::vector<float>(400, 1));
-  const std::string text = DescribeDiagnostics(diagnostics, {}, {});
+  const std::string text = DescribeDiagnostics(diagnostics, {}, {}, {});
   EXPECT_THAT(text, HasSubstr("  400 heads: sink 399, mixed 1\n  entropy "));
 }
 
 TEST(DescribeDiagnosticsTest, SurvivesAnswersThatContradictThemselves) {
   codec::DiagnosticsReply diagnostics = TwoHeads();
   diagnostics.patterns.pop_back();
-  EXPECT_THAT(DescribeDiagnostics(diagnostics, {}, {}), HasSubstr("entropy "));
+  EXPECT_THAT(DescribeDiagnostics(diagnostics, {}, {}, {}), HasSubstr("entropy "));
   diagnostics = TwoHeads();
   diagnostics.column_keys.pop_back();
-  EXPECT_THAT(DescribeDiagnostics(diagnostics, {}, {}), Not(HasSubstr("strongest")));
-  EXPECT_THAT(DescribeDiagnostics({}, {}, {}), HasSubstr("diagnostics []"));
+  EXPECT_THAT(DescribeDiagnostics(diagnostics, {}, {}, {}), Not(HasSubstr("strongest")));
+  EXPECT_THAT(DescribeDiagnostics({}, {}, {}, {}), HasSubstr("diagnostics []"));
 }
 
 TEST(DescribeReplyTest, HasAllOfThem) {
