@@ -66,7 +66,7 @@ absl::Status ExplainCase(const ClientOptions& options, const ExplainFlags& flags
   if (!page.ok()) return page.status();
   out << Printable(*page);
   if (flags.computed.output.empty()) return absl::OkStatus();
-  if (auto s = WriteReply(flags.computed.output, *reply, reply->explain); !s.ok()) return s;
+  if (auto s = WriteReply(flags.computed.output, *reply, reply->explain, NotesOf(*input)); !s.ok()) return s;
   out << "\nwritten to " << flags.computed.output << "\n";
   return absl::OkStatus();
 }

@@ -2,7 +2,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
-#include <nlohmann/json.hpp>
 #include <span>
 #include <string_view>
 #include <utility>
@@ -10,7 +9,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "client/attnctl/case_extent.h"
 #include "client/attnctl/results.h"
 #include "client/npy.h"
 #include "core/attention/diagnostics.h"
@@ -96,18 +94,6 @@ absl::Status CheckOutputPath(const std::string& path, const AttentionOutputs& ou
   if (outputs.dtype != DataType::kBfloat16) return absl::OkStatus();
   return absl::InvalidArgumentError(
       absl::StrCat("--output: '", path, "' cannot hold bfloat16; use .safetensors, or --output-dtype float32"));
-}
-
-Notes NotesOf(const Case& input) {
-  Notes notes;
-  const auto extent = ExtentOf(input);
-  if (extent.ok() && !extent->packed) {
-    notes["q_len"] = absl::StrCat(extent->lengths.front().q_len);
-    notes["kv_len"] = absl::StrCat(extent->lengths.front().kv_len);
-  }
-  if (input.tokens.empty()) return notes;
-  notes["tokens"] = nlohmann::json(input.tokens).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-  return notes;
 }
 
 absl::Status WriteReply(const std::string& path, const codec::AttendReply& reply, const Explained& explained,

@@ -32,7 +32,8 @@ absl::Status CheckOutputPath(const std::string& path, const AttentionOutputs& ou
 using Notes = std::map<std::string, std::string>;
 
 // What `attnctl heatmap` wants to know of the case whose results are in a file: lengths of
-// queries and keys as "q_len" and "kv_len", a JSON list "tokens".
+// queries and keys as "q_len" and "kv_len"; JSON lists "tokens" and, if keys have others,
+// "key_tokens"; "causal" and "prefix_lengths" as the options, unless weights are of listed rows.
 Notes NotesOf(const Case& input);
 
 // Writes output and, where present, lse, weights, scores and what is made of weights, each in

@@ -57,6 +57,8 @@ TEST_F(AttnctlExplainTest, WritesEveryIntermediate) {
     ASSERT_NE(file->Find(name), nullptr) << name;
   }
   EXPECT_THAT(file->Find("explain.weights")->shape, ElementsAre(1, 1, 12, 12));
+  EXPECT_EQ(file->metadata().at("q_len"), "12");
+  EXPECT_THAT(file->metadata().at("tokens"), HasSubstr(R"("climbed")"));
 }
 
 TEST_F(AttnctlExplainTest, SaysWhatIsWrong) {

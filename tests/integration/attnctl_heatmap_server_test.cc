@@ -5,7 +5,10 @@
 #include <cmath>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "client/npy.h"
@@ -86,6 +89,38 @@ TEST_F(AttnctlHeatmapTest, DrawsTheSameFromAFile) {
   ASSERT_EQ(Run({"heatmap", "--example", "cat-sat", "--save", live}).exit_code, 0);
   EXPECT_EQ(Saved(TempPath("weights.npy")), Saved(live));
   EXPECT_EQ(Saved(TempPath("heatmap.mean.npy")), Saved(live));
+}
+
+TEST_F(AttnctlHeatmapTest, NamesKeys) {
+  const std::string file = TempPath("two.safetensors");
+  const Outcome outcome =
+      Run({"attend", "--example", "two-tokens", "--top-k", "2", "--outputs", "weights,diagnostics", "--output", file});
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("\n  cat  sat 0.506, zeros 0.494\n"));
+  EXPECT_THAT(outcome.out, HasSubstr("0 sat (.51), 1 zeros (.49)"));
+  const std::string picture = TempPath("two.svg");
+  for (const auto& source : {std::pair{"--from", file.c_str()}, std::pair{"--example", "two-tokens"}}) {
+    ASSERT_EQ(Run({"heatmap", source.first, source.second, "--output", picture}).exit_code, 0);
+    std::ifstream svg(picture);
+    const std::string text{std::istreambuf_iterator<char>(svg), {}};
+    EXPECT_THAT(text, HasSubstr("zeros")) << source.first;
+  }
+}
+
+TEST_F(AttnctlHeatmapTest, KnowsHiddenKeysOfAFileWithoutFlags) {
+  const std::string file = TempPath("causal.safetensors");
+  const std::vector<std::string> input = {"--example", "cat-sat", "--causal", "top_left"};
+  std::vector<std::string> attend = {"attend", "--outputs", "weights", "--output", file};
+  attend.insert(attend.end(), input.begin(), input.end());
+  ASSERT_EQ(Run(attend).exit_code, 0);
+  const std::string saved = TempPath("saved.npy");
+  const Outcome outcome = Run({"heatmap", "--from", file, "--save", saved});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  const std::vector<float> cells = Saved(saved);
+  ASSERT_EQ(cells.size(), 9);
+  for (const size_t hidden : {1U, 2U, 5U}) EXPECT_TRUE(std::isnan(cells[hidden])) << hidden;
+  EXPECT_EQ(cells[0], 1);
+  EXPECT_GT(cells[7], 0);
 }
 
 TEST_F(AttnctlHeatmapTest, PoolsAsTheServerDoes) {

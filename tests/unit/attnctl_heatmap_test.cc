@@ -351,6 +351,16 @@ TEST(MapFromFileTest, ShowsWhatAServerPooledAndFound) {
   EXPECT_THAT(MapFromFile(From(path), options), IsError(kInvalid, "its cells stay as they are"));
 }
 
+TEST(MapFromFileTest, AHeatmapHasMaxima) {
+  const auto mean = F32("heatmap.mean", {1, 1, 2, 2}, Four());
+  EXPECT_THAT(
+      MapFromFile(From(FileOf("mean.safetensors", {mean})), {}),
+      IsError(kInvalid, "mean.safetensors: tensor 'heatmap.mean' [1, 1, 2, 2]: its tensor 'heatmap.max' is mis"));
+  const auto other = F32("heatmap.max", {1, 2, 2}, Four());
+  EXPECT_THAT(MapFromFile(From(FileOf("max.safetensors", {mean, other})), {}),
+              IsError(kInvalid, "its tensor 'heatmap.max' [1, 2, 2] of F32 does not fit"));
+}
+
 Case CaseOf(const std::vector<int64_t>& query, const std::vector<int64_t>& key) {
   Case input;
   input.request.query.shape = query;
@@ -370,6 +380,19 @@ TEST(MapFromReplyTest, ShowsTheEntryThatIsAskedFor) {
   options.batch = 2;
   EXPECT_THAT(MapFromReply(CaseOf({2, 1, 4, 8}, {2, 1, 4, 8}), Pooled(), options),
               IsError(kInvalid, "--batch: 2 is not one of the 2 entries"));
+}
+
+TEST(MapFromReplyTest, NamesKeys) {
+  Case input = CaseOf({2, 1, 4, 8}, {2, 1, 4, 8});
+  input.tokens = {"a", "b", "c", "d"};
+  const auto same = MapFromReply(input, Pooled(), {});
+  ASSERT_THAT(same, IsOk());
+  EXPECT_THAT(same->map.key_tokens, ElementsAre("a", "b", "c", "d"));
+  input.key_tokens = {"e", "f", "g", "h"};
+  const auto other = MapFromReply(input, Pooled(), {});
+  ASSERT_THAT(other, IsOk());
+  EXPECT_THAT(other->map.query_tokens, ElementsAre("a", "b", "c", "d"));
+  EXPECT_THAT(other->map.key_tokens, ElementsAre("e", "f", "g", "h"));
 }
 
 TEST(MapFromReplyTest, FindsSequencesOfPackedCases) {
@@ -411,6 +434,12 @@ TEST(RolloutCommandTest, DrawsAndSavesIt) {
   EXPECT_THAT(MapFromFile(file, {}), IsError(kInvalid, "rollout: 2 queries and 3 keys; as many are needed"));
   file.path = NpyOf("nan.npy", {1, 2, 2}, {kNan, 1, 1, 0});
   EXPECT_THAT(MapFromFile(file, {}), IsError(kInvalid, "nan.npy: array [1, 2, 2]: rollout: layer 0: a weight is"));
+  std::vector<float> layers(20, 0.5F);
+  layers[12] = kNan;
+  file.path = NpyOf("layers.npy", {5, 1, 2, 2}, layers);
+  MapOptions options;
+  options.layers = {3, 4};
+  EXPECT_THAT(MapFromFile(file, options), IsError(kInvalid, "rollout: layer 3: a weight is"));
 }
 
 TEST(HeatmapCommandTest, WritesPicturesOfEveryKind) {
@@ -460,6 +489,7 @@ TEST(HeatmapCommandTest, ComplainsInALine) {
       {{"--from", path, "--output", out, "--heads", "a"}, "--heads: 'a' is not one integer"},
       {{"--from", path, "--output", out, "--save", "x"}, "--save: 'x' does not end in .npy"},
       {{"--from", path, "--output", out, "--scale", "1"}, "--scale: is for cases, not for --from"},
+      {{"--from", path, "--output", out, "--query-heads", "2"}, "--query-heads: is for cases, not for --from"},
       {{"--from", path, "--output", out, "--example", "cat-sat"}, "--from: a file of weights, or a case"},
       {{"--output", out}, "give --from FILE, or a case"},
       {{"--output", out, "--example", "cat-sat", "--rollout"}, "--rollout: goes with --from"},

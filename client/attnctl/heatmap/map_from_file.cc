@@ -36,7 +36,8 @@ std::string Metadata(const WeightsArray& array, const std::string& name) {
 }
 
 SourceTokens TokensIn(const WeightsArray& array, bool cut) {
-  return {absl::StrCat(array.title(), ": metadata 'tokens'"), TokensOf(Metadata(array, "tokens"), array.batch()),
+  const auto where = [&](const char* name) { return absl::StrCat(array.title(), ": metadata '", name, "'"); };
+  return {where("tokens"), TokensOf(Metadata(array, "tokens"), array.batch()), where("key_tokens"),
           TokensOf(Metadata(array, "key_tokens"), array.batch()), cut};
 }
 
@@ -147,15 +148,25 @@ absl::Status CheckPooled(const MapFile& file, const WeightsArray& array, const M
   return Bad(array.title(), "a heatmap; its cells stay as they are: ask the server for fewer");
 }
 
+// The maxima beside the means.
+absl::StatusOr<std::vector<float>> MaximaOf(const WeightsArray& array) {
+  const StoredTensor* max = array.Find("heatmap.max");
+  if (max == nullptr) return Bad(array.title(), "its tensor 'heatmap.max' is missing");
+  const StoredTensor* mean = array.Find(array.name());
+  if (max->shape == mean->shape && max->dtype == StoredType::kF32) return FloatsOf(*max);
+  return Bad(array.title(), absl::StrCat("its tensor 'heatmap.max' ", ShapeString(max->shape), " of ",
+                                         StoredTypeName(max->dtype), " does not fit"));
+}
+
 absl::StatusOr<DrawnMap> DrawPooled(const MapFile& file, const WeightsArray& array, const MapOptions& options) {
   if (auto status = CheckPooled(file, array, options); !status.ok()) return status;
   const auto grid = ChooseGrid(options, array.layers(), array.has_layers(), array.heads());
   if (!grid.ok()) return grid.status();
   if (auto status = CheckCells(*grid, array.q_len(), array.kv_len()); !status.ok()) return status;
   const std::vector<float> mean = FloatsNamed(array, array.name());
-  std::vector<float> max = FloatsNamed(array, "heatmap.max");
   if (mean.empty()) return Bad(array.title(), "a heatmap is float32");
-  if (max.size() != mean.size()) max = mean;
+  const auto max = MaximaOf(array);
+  if (!max.ok()) return max.status();
   const HeadLabels labels = LabelsIn(array);
   DrawnMap drawn;
   drawn.map.q_len = LengthOf(array, "q_len", array.q_len());
@@ -165,7 +176,7 @@ absl::StatusOr<DrawnMap> DrawPooled(const MapFile& file, const WeightsArray& arr
     for (const int64_t head : grid->heads) {
       const auto at = static_cast<size_t>(array.RowAt(layer, head, 0));
       const PooledHead pooled{array.q_len(), array.kv_len(), std::span(mean).subspan(at, cells),
-                              std::span(max).subspan(at, cells)};
+                              std::span(*max).subspan(at, cells)};
       drawn.map.heads.push_back(MapOf(pooled, drawn.map.q_len, drawn.map.kv_len));
       LabelHead(labels, at / cells, &drawn.map.heads.back());
     }

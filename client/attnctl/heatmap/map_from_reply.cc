@@ -113,7 +113,8 @@ absl::StatusOr<DrawnMap> MapFromReply(const Case& input, const codec::AttendRepl
   }
   ArrangeGrid(*grid, options, &drawn);
   if (extent->batch > 1) absl::StrAppend(&drawn.summary, ", entry ", *entry, " of ", extent->batch);
-  if (auto status = SetTokens(options, {"the case", input.tokens, {}}, &map); !status.ok()) return status;
+  if (auto status = SetTokens(options, {"the case", input.tokens, "the case", input.key_tokens}, &map); !status.ok())
+    return status;
   return drawn;
 }
 

@@ -78,7 +78,7 @@ absl::Status SetTokens(const MapOptions& options, const SourceTokens& source, pi
   const bool keys_given = !options.key_tokens.empty();
   map->key_tokens = keys_given ? options.key_tokens : source.key_tokens;
   if (map->key_tokens.empty() && map->q_len == map->kv_len) map->key_tokens = map->query_tokens;
-  const std::string key_where = keys_given ? "--key-tokens" : source.where;
+  const std::string key_where = keys_given ? "--key-tokens" : source.key_where;
   return CheckCount(key_where, &map->key_tokens, map->kv_len, "keys", source.cut);
 }
 

@@ -23,9 +23,11 @@ absl::StatusOr<std::vector<std::string>> ReadTokens(const std::string& path);
 
 // What a source knows itself.
 struct SourceTokens {
-  // How errors call it.
+  // How errors call them.
   std::string where;
   std::vector<std::string> tokens;
+  std::string key_where;
+  // Empty if they are not known to be others than the queries'.
   std::vector<std::string> key_tokens;
   // Queries or keys behind those drawn were cut off, tokens for them do not matter.
   bool cut = false;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -14,6 +15,8 @@ namespace attnd::attnctl {
 namespace {
 
 constexpr std::array kNames = {"visible", "explain.visible"};
+// The contract's bound of positions.
+constexpr int64_t kMaxOffset = int64_t{1} << 60;
 
 const StoredTensor* FindVisible(const WeightsArray& array) {
   for (const char* name : kNames) {
@@ -22,27 +25,37 @@ const StoredTensor* FindVisible(const WeightsArray& array) {
   return nullptr;
 }
 
-int64_t CountOf(const StoredTensor& tensor) {
-  return static_cast<int64_t>(tensor.bytes.size() / StoredTypeSize(tensor.dtype));
-}
-
-// [..., q_len, kv_len], of all heads or of the last dimensions that the weights have.
-absl::Status CheckFits(const WeightsArray& array, const StoredTensor& visible) {
-  const std::vector<int64_t> whole = {array.layers(), array.batches(), array.heads(), array.q_len(), array.kv_len()};
+// Of [layers, batch, heads, q_len, kv_len], 0 where one element serves all. The shape's
+// dimensions are the last ones of the weights.
+absl::StatusOr<VisibleStrides> StridesOf(const WeightsArray& array, const StoredTensor& visible) {
+  VisibleStrides strides;
+  std::vector<std::pair<int64_t, int64_t*>> dimensions = {
+      {array.kv_len(), &strides.key}, {array.q_len(), &strides.query}, {array.heads(), &strides.head}};
+  if (array.has_batch()) dimensions.emplace_back(array.batches(), &strides.batch);
+  if (array.has_layers()) dimensions.emplace_back(array.layers(), &strides.layer);
   const auto& shape = visible.shape;
-  std::vector<int64_t> expected;
-  std::copy_if(whole.begin(), whole.begin() + 3, std::back_inserter(expected), [](int64_t n) { return n != 1; });
-  expected.insert(expected.end(), whole.begin() + 3, whole.end());
-  std::vector<int64_t> given;
-  if (shape.size() >= 2) {
-    std::copy_if(shape.begin(), shape.end() - 2, std::back_inserter(given), [](int64_t n) { return n != 1; });
-    given.insert(given.end(), shape.end() - 2, shape.end());
+  bool fits = shape.size() >= 2;
+  int64_t stride = 1;
+  for (size_t i = 0; i < shape.size(); ++i) {
+    const int64_t length = shape[shape.size() - 1 - i];
+    if (length == 1) continue;
+    fits = fits && i < dimensions.size() && length == dimensions[i].first;
+    if (!fits) break;
+    *dimensions[i].second = stride;
+    stride *= length;
   }
-  const bool fits = given.size() >= 2 && given.size() <= expected.size() &&
-                    std::equal(given.rbegin(), given.rend(), expected.rbegin());
-  if (fits) return absl::OkStatus();
+  if (fits) return strides;
   return absl::InvalidArgumentError(
       absl::StrCat(array.title(), ": its tensor '", visible.name, "' ", ShapeString(shape), " does not fit"));
+}
+
+// One for all entries, or one per entry; nothing if the text is no such list.
+std::optional<int64_t> OffsetOf(const std::string& text, const WeightsArray& array) {
+  std::vector<int64_t> offsets;
+  if (!ReadIntegers(text, &offsets).ok()) return std::nullopt;
+  const auto count = static_cast<int64_t>(offsets.size());
+  if (count != 1 && count != array.batches()) return std::nullopt;
+  return offsets[count == 1 ? 0 : static_cast<size_t>(array.batch())];
 }
 
 absl::Status ReadPlace(const std::string& text, const WeightsArray& array, bool* causal,
@@ -54,8 +67,12 @@ absl::Status ReadPlace(const std::string& text, const WeightsArray& array, bool*
   } else if (text == "bottom_right") {
     *offset = array.kv_len() - array.q_len();
   } else if (!text.empty() && text != "true") {
-    *offset = ToInteger(text);
-    if (!offset->has_value()) return Unfit(text, "top_left, bottom_right, true, false or the first query's position");
+    *offset = OffsetOf(text, array);
+    if (!offset->has_value()) {
+      return Unfit(text,
+                   "top_left, bottom_right, true, false or the first query's position (one, or one per batch entry)");
+    }
+    if (**offset < -kMaxOffset || **offset > kMaxOffset) return Unfit(text, "a position from -2^60 to 2^60");
   }
   if (offset->has_value()) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat("is top_left or bottom_right where there are ", array.q_len(),
@@ -82,9 +99,15 @@ absl::StatusOr<WeightsVisibility> WeightsVisibility::Make(const WeightsArray& ar
       return absl::InvalidArgumentError(absl::StrCat(where, ": ", std::string(status.message())));
     }
   }
+  const auto prefix = array.metadata().find("prefix_lengths");
+  if (visibility.causal_ && !flags.causal.has_value() && prefix != array.metadata().end()) {
+    visibility.prefix_ = OffsetOf(prefix->second, array).value_or(0);
+  }
   visibility.tensor_ = FindVisible(array);
   if (visibility.tensor_ == nullptr) return visibility;
-  if (auto status = CheckFits(array, *visibility.tensor_); !status.ok()) return status;
+  const auto strides = StridesOf(array, *visibility.tensor_);
+  if (!strides.ok()) return strides.status();
+  visibility.strides_ = *strides;
   return visibility;
 }
 
@@ -93,13 +116,16 @@ void WeightsVisibility::Apply(int64_t layer, int64_t head, int64_t query, std::s
   std::fill(visible.begin(), visible.end(), 1);
   if (tensor_ != nullptr) {
     const size_t size = StoredTypeSize(tensor_->dtype);
-    const auto begin = static_cast<size_t>(array_->RowAt(layer, head, query) % CountOf(*tensor_));
+    const int64_t begin =
+        layer * strides_.layer + array_->batch() * strides_.batch + head * strides_.head + query * strides_.query;
     for (size_t key = 0; key < visible.size(); ++key) {
-      visible[key] = IsZero(tensor_->bytes.subspan((begin + key) * size, size)) ? 0 : 1;
+      const auto at = static_cast<size_t>(begin + static_cast<int64_t>(key) * strides_.key);
+      visible[key] = IsZero(tensor_->bytes.subspan(at * size, size)) ? 0 : 1;
     }
   }
   for (size_t key = 0; key < visible.size(); ++key) {
-    if (causal_ && static_cast<int64_t>(key) > query + *offset_) visible[key] = 0;
+    const auto place = static_cast<int64_t>(key);
+    if (causal_ && place > query + *offset_ && place >= prefix_) visible[key] = 0;
     if (zeros_hidden_ && weights[key] == 0) visible[key] = 0;
     if (visible[key] == 0) weights[key] = 0;
   }

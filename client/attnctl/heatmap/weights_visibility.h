@@ -15,24 +15,34 @@ namespace attnd::attnctl {
 
 // What flags say.
 struct VisibilityFlags {
-  // As the option `causal` of cases; unset for a file's metadata "causal", if any.
+  // As the option `causal` of cases; unset for a file's metadata "causal" with
+  // "prefix_lengths", if any.
   std::optional<std::string> causal;
   // Weights that are 0 are hidden.
   bool zeros_hidden = false;
+};
+
+// From one element of a tensor to the next of a dimension, in elements; 0 where it has one.
+struct VisibleStrides {
+  int64_t layer = 0;
+  int64_t batch = 0;
+  int64_t head = 0;
+  int64_t query = 0;
+  int64_t key = 0;
 };
 
 // Thread-compatible.
 class WeightsVisibility {
  public:
   // Goes by a tensor "visible" or "explain.visible" of the same shape, or of its last
-  // dimensions, if the file has one; and by the flags. The array must outlive it. Fails if
-  // the tensor does not fit, or if `causal` is no place.
+  // dimensions, each of them or 1, if the file has one; and by the flags. The array must
+  // outlive it. Fails if the tensor does not fit, or if `causal` is no place.
   static absl::StatusOr<WeightsVisibility> Make(const WeightsArray& array, const VisibilityFlags& flags);
 
   // Position of query 0 if key 0 is at 0; nothing if nobody knows.
   [[nodiscard]] std::optional<int64_t> offset() const { return offset_; }
   // Whether no key after the query is visible.
-  [[nodiscard]] bool causal() const { return causal_; }
+  [[nodiscard]] bool causal() const { return causal_ && prefix_ <= 0; }
 
   // Says of each key whether it is visible, and makes the weights of the others 0. Both may be
   // of the first keys only.
@@ -41,8 +51,11 @@ class WeightsVisibility {
  private:
   const WeightsArray* array_ = nullptr;
   const StoredTensor* tensor_ = nullptr;
+  VisibleStrides strides_;
   bool zeros_hidden_ = false;
   bool causal_ = false;
+  // Keys that causal_ does not hide.
+  int64_t prefix_ = 0;
   std::optional<int64_t> offset_;
 };
 
