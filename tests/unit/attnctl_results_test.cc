@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "client/attnctl/examples.h"
 #include "client/attnctl/results.h"
 #include "client/attnctl/table.h"
 #include "client/npy.h"
@@ -125,6 +126,17 @@ TEST(DescribeReplyTest, SaysWhatTheScoresAndWeightsAre) {
   const std::string text = DescribeReply(input, reply);
   EXPECT_THAT(text, HasSubstr("scores (biased) [1, 1, 2, 2]\n            a         b\n  a  0.000000  1.000000\n"));
   EXPECT_THAT(text, HasSubstr("weights (mean over heads) [1, 1, 1, 2]\n            a         b\n  b  0.000000"));
+}
+
+TEST(DescribeReplyTest, NamesKeys) {
+  Case input = Example(CaseKind::kAttend, "two-tokens");
+  input.request.outputs.top_k = TopKOutput{.k = 2, .rows = {}};
+  codec::AttendReply reply;
+  reply.output = Counting({1, 2});
+  reply.top_k = {Counting({1, 1, 1, 2}), {1, 0}};
+  const std::string text = DescribeReply(input, reply, {{"key", Counting({2, 2})}});
+  EXPECT_THAT(text, HasSubstr("  cat  zeros 0.000, sat 1.000\n"));
+  EXPECT_THAT(text, HasSubstr("key (projected) [2, 2]\n  sat    0.000000  1.000000\n  zeros  2.000000"));
 }
 
 TEST(DescribeReplyTest, PrintsATablePerPackedSequence) {
