@@ -2,10 +2,12 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "client/attnctl/explain_text.h"
+#include "client/attnctl/option_rules.h"
 #include "client/attnctl/results.h"
 #include "client/printable.h"
 
@@ -22,6 +24,12 @@ absl::Status WithFlag(const absl::Status& status) {
 absl::Status CheckExplain(const ExplainFlags& flags) {
   const auto scratch = CheckUsage(flags.computed.source);
   if (!scratch.ok()) return scratch.status();
+  for (const auto& [name, values] : flags.computed.source.flags) {
+    const OptionRule& rule = *FindOptionRule(CaseKind::kAttend, name);
+    if (std::string_view(rule.group) != kOutputs || name == "output_dtype") continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat(FlagName(rule), ": explain shows all that lies in between; for other results use attnctl attend"));
+  }
   if (auto s = CheckOutputPath(flags.computed.output, scratch->request.outputs, /*explain=*/true); !s.ok()) return s;
   if (flags.cell.empty() || scratch->tokens.empty()) return absl::OkStatus();
   const auto names = [](const std::vector<std::string>& tokens, const char* what) {

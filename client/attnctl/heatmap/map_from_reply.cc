@@ -15,6 +15,7 @@
 #include "client/attnctl/heatmap/map_grid.h"
 #include "client/attnctl/heatmap/map_labels.h"
 #include "client/attnctl/heatmap/map_tokens.h"
+#include "client/attnctl/results.h"
 
 namespace attnd::attnctl {
 namespace {
@@ -70,8 +71,6 @@ absl::StatusOr<int64_t> ChooseEntry(const CaseExtent& extent, const MapOptions& 
       absl::StrCat("--batch: ", entry, " is not one of the ", extent.batch, " entries, counted from 0"));
 }
 
-std::string TitleOf(const Case& input, const MapOptions& options) { return options.title.value_or(input.title); }
-
 }  // namespace
 
 void AskForMap(const MapOptions& options, Case* input) {
@@ -100,7 +99,7 @@ absl::StatusOr<DrawnMap> MapFromReply(const Case& input, const codec::AttendRepl
 
   DrawnMap drawn;
   picture::AttentionMap& map = drawn.map;
-  map.title = TitleOf(input, options);
+  map.title = options.title.value_or(input.title.empty() ? "" : TitleOf(input));
   map.q_len = extent->Lengths(*entry).q_len;
   map.kv_len = extent->Lengths(*entry).kv_len;
   const HeadLabels labels = LabelsOf(reply.diagnostics);
@@ -112,6 +111,10 @@ absl::StatusOr<DrawnMap> MapFromReply(const Case& input, const codec::AttendRepl
     LabelHead(labels, static_cast<size_t>(*entry * extent->heads + head), &map.heads.back());
   }
   ArrangeGrid(*grid, options, &drawn);
+  if (reply.non_finite_rows > 0) {
+    drawn.notes.push_back(absl::StrCat("rows with NaN or Inf: ", reply.non_finite_rows,
+                                       "; those with NaN are passed over, as if they saw nothing"));
+  }
   if (extent->batch > 1) absl::StrAppend(&drawn.summary, ", entry ", *entry, " of ", extent->batch);
   if (auto status = SetTokens(options, {"the case", input.tokens, "the case", input.key_tokens}, &map); !status.ok())
     return status;

@@ -31,7 +31,9 @@ void WeightsStatistics::Add(int64_t query, const WeightsRow& row) {
   if (!std::isfinite(sum) || sum <= 0) return;
   const auto visible = std::count_if(row.visible.begin(), row.visible.end(), [](uint8_t v) { return v != 0; });
   ++rows_;
-  entropy_ += Entropy(row);
+  const double entropy = Entropy(row);
+  entropy_ += entropy;
+  entropy_of_sum_ += entropy / sum + std::log(sum);
   largest_entropy_ += std::log(static_cast<double>(visible));
   for (size_t key = 0; key < columns_.size(); ++key) columns_[key] += row.weights[key];
   if (offset_.has_value()) AddPositions(query + *offset_, row, visible);
@@ -60,7 +62,7 @@ HeadFindings WeightsStatistics::Find() const {
   for (double* mass : {&means.self, &means.previous, &means.next, &means.window, &means.window_share}) *mass /= rows;
   means.column = *strongest / rows;
   means.column_is_first = strongest == columns_.begin();
-  means.evenness = largest_entropy_ > 0 ? entropy_ / largest_entropy_ : 1;
+  means.evenness = largest_entropy_ > 0 ? entropy_of_sum_ / largest_entropy_ : 1;
   return {ClassifyHead(means), entropy_ / rows, means.evenness};
 }
 

@@ -39,6 +39,8 @@ class WeightsStatistics {
   // Of rows that count.
   int64_t rows_ = 0;
   double entropy_ = 0;
+  // Of weights over their sum.
+  double entropy_of_sum_ = 0;
   double largest_entropy_ = 0;
   // Means times rows_.
   PatternMasses masses_;
