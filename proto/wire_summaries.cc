@@ -83,7 +83,7 @@ absl::Status ReadDiagnostics(const v1::Diagnostics& wire, const Skeleton& skelet
   }
   diagnostics.column_keys.assign(wire.column_keys().begin(), wire.column_keys().end());
   diagnostics.patterns.assign(wire.patterns().begin(), wire.patterns().end());
-  const absl::Status columns =
+  absl::Status columns =
       ReadReplyTensor("diagnostics.column_mass", wire.column_mass(), skeleton, diagnostics.column_mass);
   if (!columns.ok()) return columns;
   return ReadReplyTensor("diagnostics.pattern_scores", wire.pattern_scores(), skeleton, diagnostics.pattern_scores);

@@ -116,8 +116,8 @@ absl::StatusOr<DrawnMap> MapFromReply(const Case& input, const codec::AttendRepl
                                        "; those with NaN are passed over, as if they saw nothing"));
   }
   if (extent->batch > 1) absl::StrAppend(&drawn.summary, ", entry ", *entry, " of ", extent->batch);
-  if (auto status = SetTokens(options, {"the case", input.tokens, "the case", input.key_tokens}, &map); !status.ok())
-    return status;
+  auto status = SetTokens(options, {"the case", input.tokens, "the case", input.key_tokens}, &map);
+  if (!status.ok()) return status;
   return drawn;
 }
 
