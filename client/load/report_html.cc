@@ -7,6 +7,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_replace.h"
+#include "client/fill_page.h"
 #include "client/load/report_page.h"
 #include "client/load/result_json.h"
 #include "client/load/units.h"
@@ -76,17 +77,7 @@ absl::StatusOr<std::string> RenderHtml(const std::string& name, const std::strin
                                                                           {"{{report}}", EscapeForScript(json)},
                                                                           {"{{charts}}", kPageCharts},
                                                                           {"{{script}}", kPageScript}}};
-  // From one to the next, so that what a part contains is not taken for a place of another.
-  std::string page;
-  std::string_view rest(kPageHtml);
-  for (const auto& [place, part] : parts) {
-    const size_t at = rest.find(place);
-    page += rest.substr(0, at);
-    page += part;
-    rest.remove_prefix(at + place.size());
-  }
-  page += rest;
-  return page;
+  return FillPage(kPageHtml, parts);
 }
 
 }  // namespace attnd::load

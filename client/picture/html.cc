@@ -16,6 +16,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "client/fill_page.h"
 #include "client/picture/color.h"
 #include "client/picture/layout.h"
 #include "client/picture/page.h"
@@ -135,17 +136,7 @@ absl::StatusOr<std::string> DrawHtml(const AttentionMap& map) {
   if (auto status = CheckSize(map); !status.ok()) return status;
   const std::array<std::pair<std::string_view, std::string>, 3> parts = {
       {{"{{style}}", kPageStyle}, {"{{data}}", DataOf(map)}, {"{{script}}", kPageScript}}};
-  // From one to the next, so that what a part contains is not taken for a place of another.
-  std::string page;
-  std::string_view rest(kPageHtml);
-  for (const auto& [place, part] : parts) {
-    const size_t at = rest.find(place);
-    page += rest.substr(0, at);
-    page += part;
-    rest.remove_prefix(at + place.size());
-  }
-  page += rest;
-  return page;
+  return FillPage(kPageHtml, parts);
 }
 
 }  // namespace attnd::picture
