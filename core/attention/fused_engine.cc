@@ -14,6 +14,7 @@
 #include "core/attention/simd_thin.h"
 #include "core/attention/simd_transpose.h"
 #include "core/attention/split.h"
+#include "core/attention/strip_rows.h"
 #include "core/attention/strip_statistics.h"
 #include "core/attention/strip_tile.h"
 

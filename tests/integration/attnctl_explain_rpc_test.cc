@@ -65,6 +65,8 @@ TEST_F(AttnctlExplainTest, SaysWhatIsWrong) {
   const std::vector<std::pair<std::vector<std::string>, std::string>> wrong = {
       {{}, "give one of --input"},
       {{"--example", "dog"}, "'dog' is not known; there is cat-sat,"},
+      {{"--example", "cat-sat", "--top-k", "2"}, "--top-k: explain shows all that lies in between"},
+      {{"--example", "cat-sat", "--outputs", "lse"}, "--outputs: explain shows all that lies in between"},
       {{"--example", "cat-sat", "--cell", "cat,dog"}, "--cell: 'dog' is no key; there are The, cat, sat"},
       {{"--example", "cat-sat", "--output", "o.npy"}, "holds one array"},
   };

@@ -67,21 +67,22 @@ void ExpectWithin200MiB(int64_t len, bool causal, const AttentionOutputs& output
   testing::Test::RecordProperty("mib_above_inputs_and_outputs", std::to_string((peak - before - own) >> 20));
 }
 
+// Sanitizers keep memory of their own for all that is used: they see less of it.
+constexpr int64_t kShrunk = kSanitized ? 8 : 1;
+
 TEST(MemoryTest, SixteenThousandTokensStayWithin200MiB) {
-  if (kSanitized) GTEST_SKIP() << "sanitizers keep memory of their own";
   AttentionOutputs outputs;
   outputs.lse = true;
-  ExpectWithin200MiB(16 * 1024, /*causal=*/false, outputs);
+  ExpectWithin200MiB(16 * 1024 / kShrunk, /*causal=*/false, outputs);
 }
 
 // Their weights would be 4 GiB.
 TEST(MemoryTest, SummariesOf32ThousandTokensStayWithin200MiB) {
-  if (kSanitized) GTEST_SKIP() << "sanitizers keep memory of their own";
   AttentionOutputs outputs;
   outputs.diagnostics.emplace().rows = true;
   outputs.top_k.emplace().k = 8;
   outputs.heatmap.emplace();
-  ExpectWithin200MiB(32 * 1024, /*causal=*/true, outputs);
+  ExpectWithin200MiB(32 * 1024 / kShrunk, /*causal=*/true, outputs);
 }
 
 }  // namespace

@@ -16,6 +16,7 @@
 #include "core/attention/engine.h"
 #include "core/attention/fused_engine.h"
 #include "core/attention/simd_strip.h"
+#include "core/attention/strip_rows.h"
 #include "tests/support/compare.h"
 #include "tests/support/random.h"
 #include "tests/support/random_case.h"
